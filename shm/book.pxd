@@ -1,0 +1,36 @@
+# cython: language_level=3
+"""C face of the book slab: what the feed's core stores and what gate and drain load."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from shm.layout cimport shm_book_head, shm_certificate, shm_level, shm_slab_header, shm_stream
+
+cdef class BookSlab:
+    cdef const uint8_t[::1] view
+    cdef shm_slab_header *header
+    cdef shm_stream *stream_table
+    cdef char *entries
+    cdef uint64_t entry_bytes
+    cdef readonly uint32_t depth
+    cdef readonly uint32_t capacity
+    cdef readonly uint32_t streams
+    cdef uint32_t writable_entries
+    cdef uint32_t writable_streams
+
+    cdef int check_id(self, object instrument_id) except -1
+
+    # 0 = stored; ids and streams outside the slab are the caller's mistake and change nothing.
+    cdef void store_ptr(
+        self, uint32_t instrument_id, const shm_book_head *head, const shm_level *bids, const shm_level *asks
+    ) noexcept nogil
+    # 0 = stored, 1 = the entry is torn (its writer died): store it whole instead.
+    cdef int store_head_ptr(self, uint32_t instrument_id, const shm_book_head *head) noexcept nogil
+    # 0 = loaded, 1 = BUSY, 2 = no such instrument.
+    cdef int load_certificate_ptr(self, uint32_t instrument_id, shm_certificate *out) noexcept nogil
+    cdef int load_head_ptr(self, uint32_t instrument_id, shm_book_head *out) noexcept nogil
+    cdef int load_ptr(
+        self, uint32_t instrument_id, shm_book_head *head, shm_level *bids, uint32_t bid_limit, shm_level
+        *asks, uint32_t ask_limit
+    ) noexcept nogil
+    cdef void touch_stream_ptr(self, uint32_t stream, int64_t now_ns) noexcept nogil
+    cdef int64_t stream_alive_ptr(self, uint32_t stream) noexcept nogil

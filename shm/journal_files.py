@@ -1,0 +1,79 @@
+"""The files of a journal directory: their names, room on the disk, and the lock of the one writer."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import re
+from pathlib import Path
+
+from shm.errors import JournalError, JournalFull
+
+FILE_NAME = re.compile(r"journal-([0-9]{6,})-([0-9]{6,})\.rlj")
+LOCK_NAME = "journal.lock"
+
+
+def file_name(epoch: int, index: int) -> str:
+    """Name of a journal file."""
+    return f"journal-{epoch:06d}-{index:06d}.rlj"
+
+
+def journal_files(directory: Path) -> list[tuple[int, int, Path]]:
+    """All journal files of a directory as (epoch, index, path), in the order they were written."""
+    found = []
+    for path in Path(directory).iterdir():
+        match = FILE_NAME.fullmatch(path.name)
+        if match:
+            found.append((int(match.group(1)), int(match.group(2)), path))
+    return sorted(found)
+
+
+def map_to_read(path: Path) -> mmap.mmap | bytes:
+    """Map a file read-only; an empty one gives empty bytes, as it can not be mapped."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+        return mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b""
+    finally:
+        os.close(fd)
+
+
+def map_to_write(path: Path, size_bytes: int) -> mmap.mmap:
+    """Open or make a file, have the disk promise its bytes, and map it.
+
+    Raises:
+        JournalFull: the disk has no room; a file that was made here is gone again.
+        JournalError: the file system refuses for another reason.
+    """
+    made = not path.exists()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+        return mmap.mmap(fd, size_bytes)
+    except OSError as error:
+        if made:
+            path.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            disk = os.statvfs(path.parent)
+            free = disk.f_bavail * disk.f_frsize
+            raise JournalFull(f"no room: {size_bytes} bytes needed, {free} free", path, 0) from error
+        raise JournalError(str(error.strerror), path, 0) from error
+    finally:
+        os.close(fd)
+
+
+def take_lock(directory: Path) -> int:
+    """Lock a journal directory for one writer; the descriptor holds the lock and dies with the process.
+
+    Raises:
+        JournalError: another writer has it.
+    """
+    fd = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise JournalError("the journal is open in another writer", directory) from error
+    return fd

@@ -1,0 +1,57 @@
+/* Doorbell: wake a parked worker through its eventfd, without a lost wake-up and without a system
+ * call while it is awake.
+ *
+ * To sleep: parked = 1, full fence, look at every cursor once more, then wait on the eventfd.
+ * To publish: release store of the cursor, full fence, look at parked; only if set, take it (exchange)
+ * and write the eventfd. Of the two sides at least one sees the other's store.
+ */
+#ifndef RINGLANE_SHM_DOORBELL_H
+#define RINGLANE_SHM_DOORBELL_H
+
+#include <unistd.h>
+
+#include "shm_atomics.h"
+
+/* Adds one to an eventfd. Never blocks: the descriptor is non-blocking, and EAGAIN means that its
+ * counter is already far above zero, so the worker is awake or about to be. */
+static inline void shm_bell_write(int64_t fd) {
+    if (fd <= 0)
+        return;
+    uint64_t one = 1;
+    ssize_t written = write((int)fd, &one, sizeof one);
+    (void)written;
+}
+
+/* Sleeper's side. After arming look at every input again; disarm if one has something. */
+static inline void shm_bell_arm(shm_worker_slot *worker) {
+    shm_store_relaxed(&worker->parked, 1);
+    shm_fence_full(); /* SYNC POINT: park-publish */
+}
+static inline void shm_bell_disarm(shm_worker_slot *worker) { shm_store_relaxed(&worker->parked, 0); }
+
+/* Signals one worker if it is parked. The caller has done the full fence. */
+static inline void shm_bell_signal_fenced(shm_worker_slot *worker) {
+    if (shm_load_relaxed(&worker->parked) != 0 && shm_exchange(&worker->parked, 0) != 0)
+        shm_bell_write(worker->bell_fd);
+}
+
+/* Signals the parked workers among `mask` (bit i = worker slot i) after something was published. */
+static inline void shm_bell_signal_mask(shm_control *control, uint64_t mask) {
+    if (mask == 0)
+        return;
+    shm_fence_full(); /* SYNC POINT: park-publish */
+    do {
+        unsigned slot = (unsigned)__builtin_ctzll(mask);
+        mask &= mask - 1;
+        shm_bell_signal_fenced(&control->workers[slot]);
+    } while (mask != 0);
+}
+
+/* Wakes a worker whatever `parked` says: for the first publish of a writer that replaces a killed
+ * one (which may have taken `parked` and died before its write), and for back-pressure. */
+static inline void shm_bell_wake(shm_worker_slot *worker) {
+    shm_store_relaxed(&worker->parked, 0);
+    shm_bell_write(worker->bell_fd);
+}
+
+#endif

@@ -1,0 +1,500 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
+"""Rings: broadcast (one publisher, many subscribers, overwrites) and SPSC (lossless, may refuse).
+
+Protocol and memory order stand in `native/shm_ring.h`. Every ring lives in the payload of one
+segment; the objects here hold that payload and are used by one thread each.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
+
+from shm.doorbell cimport BellSet, check_slot
+from shm.layout cimport SHM_RING_BROADCAST, SHM_RING_SPSC, SHM_WORKER_SLOTS, shm_ring_header
+
+from shm.errors import LayoutError, RingError
+
+
+cdef enum:
+    MAX_SLOT_BYTES = 1 << 20
+
+
+def _bytes_needed(capacity: int, slot_bytes: int) -> int:
+    if not 2 <= capacity <= 1 << 40 or capacity & (capacity - 1):
+        raise RingError(f"ring capacity {capacity} is not a power of two from 2 up")
+    if not 8 <= slot_bytes <= MAX_SLOT_BYTES or slot_bytes % 8:
+        raise RingError(f"slot size {slot_bytes} is not a multiple of 8 from 8 to {MAX_SLOT_BYTES}")
+    return <Py_ssize_t>sizeof(shm_ring_header) + capacity * slot_bytes
+
+
+cdef class _Ring:
+    """What both kinds of ring share: the header and its checks."""
+
+    def __init__(self):
+        raise TypeError("a ring is made by create or attach")
+
+    @staticmethod
+    def bytes_needed(capacity: int, slot_bytes: int) -> int:
+        """Return the payload bytes of a ring; RingError if a size is not valid."""
+        return _bytes_needed(capacity, slot_bytes)
+
+    @property
+    def cursor(self):
+        """Sequence of the newest published record, 0 = none yet."""
+        return shm_load_acquire(&self.raw.cursor)
+
+    @property
+    def writer_epoch(self):
+        """How many writers have attached so far."""
+        return shm_load_acquire(&self.raw.producer_epoch)
+
+    @property
+    def subscriber_mask(self):
+        """Worker slots whose bell is signaled, bit i = slot i."""
+        return shm_load_relaxed(&self.raw.subscriber_mask)
+
+    def subscribe_slot(self, int worker_slot):
+        """Let the writer signal worker `worker_slot` from now on; ValueError if there is no such slot.
+
+        Subscribe before the first look at the cursor, else a record could come without a signal.
+        """
+        self._change_mask(worker_slot, True)
+
+    def unsubscribe_slot(self, int worker_slot):
+        """Stop signaling worker `worker_slot`."""
+        self._change_mask(worker_slot, False)
+
+    def _change_mask(self, int worker_slot, bint on):
+        check_slot(worker_slot)
+        if not self.writable:
+            raise RingError("a ring mapped read-only can not be subscribed to with a bell")
+        if on:
+            shm_or(&self.raw.subscriber_mask, <uint64_t>1 << worker_slot)
+        else:
+            shm_and(&self.raw.subscriber_mask, ~(<uint64_t>1 << worker_slot))
+
+
+cdef int bind_ring(_Ring ring, object buffer, size_t needed) except -1:
+    ring._view = buffer
+    ring.writable = not memoryview(buffer).readonly
+    if <size_t>ring._view.shape[0] < needed:
+        raise LayoutError(f"a ring needs {needed} bytes, the payload has {ring._view.shape[0]}")
+    if <size_t>&ring._view[0] & 7:
+        raise LayoutError("a ring must be aligned to 8 bytes")
+    ring.raw = <shm_ring_header*><void*>&ring._view[0]
+    return 0
+
+
+cdef int format_ring(_Ring ring, object buffer, int kind, object capacity, object slot_bytes) except -1:
+    cdef size_t needed = _bytes_needed(capacity, slot_bytes)
+    bind_ring(ring, buffer, needed)
+    if not ring.writable:
+        raise LayoutError("a ring can not be created in a read-only payload")
+    memset(ring.raw, 0, sizeof(shm_ring_header))
+    ring.capacity = ring.raw.capacity = capacity
+    ring.slot_bytes = slot_bytes
+    ring.raw.slot_bytes = slot_bytes
+    shm_fence_release()
+    ring.raw.kind = kind
+    return 0
+
+
+cdef int adopt_ring(_Ring ring, object buffer, int kind) except -1:
+    bind_ring(ring, buffer, sizeof(shm_ring_header))
+    if ring.raw.kind != <unsigned int>kind:
+        names = {0: "nothing (not formatted)", 1: "a broadcast ring", 2: "an SPSC ring"}
+        found = names.get(ring.raw.kind, f"unknown kind {ring.raw.kind}")
+        raise LayoutError(f"payload holds {found}, not {names[kind]}")
+    try:
+        needed = _bytes_needed(ring.raw.capacity, ring.raw.slot_bytes)
+    except RingError as error:
+        raise LayoutError(f"ring header is damaged: {error}") from None
+    if ring._view.shape[0] < needed:
+        raise LayoutError(f"ring header states {needed} bytes, the payload has {ring._view.shape[0]}")
+    ring.capacity = ring.raw.capacity
+    ring.slot_bytes = ring.raw.slot_bytes
+    return 0
+
+
+cdef class BroadcastRing(_Ring):
+    """A ring with one publisher and many subscribers, which overwrites and never waits."""
+
+    @staticmethod
+    def create(buffer, capacity: int, slot_bytes: int) -> BroadcastRing:
+        """Format `buffer` as an empty ring.
+
+        Args:
+            buffer: Writable payload of a segment, kept alive.
+            capacity: Slots, a power of two.
+            slot_bytes: Bytes of a record, a multiple of 8.
+
+        Raises:
+            RingError: A size is not valid.
+            LayoutError: The buffer is too small, read-only or unaligned.
+        """
+        cdef BroadcastRing ring = BroadcastRing.__new__(BroadcastRing)
+        format_ring(ring, buffer, SHM_RING_BROADCAST, capacity, slot_bytes)
+        return ring
+
+    @staticmethod
+    def attach(buffer) -> BroadcastRing:
+        """Attach to a formatted ring; LayoutError if `buffer` holds anything else."""
+        cdef BroadcastRing ring = BroadcastRing.__new__(BroadcastRing)
+        adopt_ring(ring, buffer, SHM_RING_BROADCAST)
+        return ring
+
+    @property
+    def intent(self):
+        """Highest sequence whose slot the publisher may be overwriting."""
+        return shm_load_acquire(&self.raw.intent)
+
+
+cdef class SpscRing(_Ring):
+    """A lossless ring with one producer and one consumer, which refuses when full.
+
+    The consumer subscribes its worker slot (`subscribe_slot`) to be signaled.
+    """
+
+    @staticmethod
+    def create(buffer, capacity: int, slot_bytes: int) -> SpscRing:
+        """Format `buffer` as an empty ring; arguments and errors as for BroadcastRing.create."""
+        cdef SpscRing ring = SpscRing.__new__(SpscRing)
+        format_ring(ring, buffer, SHM_RING_SPSC, capacity, slot_bytes)
+        return ring
+
+    @staticmethod
+    def attach(buffer) -> SpscRing:
+        """Attach to a formatted ring; LayoutError if `buffer` holds anything else."""
+        cdef SpscRing ring = SpscRing.__new__(SpscRing)
+        adopt_ring(ring, buffer, SHM_RING_SPSC)
+        return ring
+
+    @property
+    def position(self):
+        """Sequence up to which the consumer has committed."""
+        return shm_load_acquire(&self.raw.position)
+
+    @property
+    def refused(self):
+        """Offers refused so far because the ring was full."""
+        return shm_load_relaxed(&self.raw.refused)
+
+    @property
+    def wanted(self):
+        """1 + worker slot of a refused producer that waits for progress, 0 = nobody."""
+        return shm_load_relaxed(&self.raw.wanted)
+
+
+cdef void signal_subscribers(BellSet bells, shm_ring_header* raw, bint* owes_wake) noexcept nogil:
+    if bells is None:
+        return
+    # No subscriber, no fence: a subscriber enters the mask before its first look at the cursor.
+    cdef uint64_t mask = shm_load_relaxed(&raw.subscriber_mask)
+    if owes_wake[0]:
+        owes_wake[0] = False
+        bells.wake_mask(mask)
+    else:
+        bells.signal_mask(mask)
+
+
+# Buffers are taken with PyObject_GetBuffer: a typed memoryview argument costs 100 ns more a call.
+cdef int take_record(object record, Py_buffer* view, uint64_t slot_bytes) except -1:
+    PyObject_GetBuffer(record, view, PyBUF_SIMPLE)
+    if <uint64_t>view.len > slot_bytes:
+        PyBuffer_Release(view)
+        raise RingError(f"record of {view.len} bytes does not fit a slot of {slot_bytes}")
+    return 0
+
+
+cdef int take_batch(object records, Py_buffer* view, Py_ssize_t count, uint64_t slot_bytes) except -1:
+    PyObject_GetBuffer(records, view, PyBUF_SIMPLE)
+    if count < 1 or <uint64_t>view.len // slot_bytes < <uint64_t>count:
+        PyBuffer_Release(view)
+        raise RingError(f"{count} records of {slot_bytes} bytes do not stand in {view.len} bytes")
+    return 0
+
+
+cdef int take_room(object out, Py_buffer* view, int limit, uint64_t slot_bytes) except -1:
+    PyObject_GetBuffer(out, view, PyBUF_WRITABLE)
+    if limit < 0 or <uint64_t>view.len // slot_bytes < <uint64_t>limit:
+        PyBuffer_Release(view)
+        raise RingError(f"{limit} records of {slot_bytes} bytes do not fit in {view.len} bytes")
+    return 0
+
+
+cdef class Publisher:
+    """The one writer of a broadcast ring."""
+
+    def __cinit__(self, BroadcastRing ring not None, BellSet bells=None):
+        """Become the writer; a former one must be dead. RingError if the ring is read-only.
+
+        `bells` signals parked subscribers; None = nobody parks (replay).
+        """
+        if not ring.writable:
+            raise RingError("a publisher needs a ring mapped writable")
+        self.ring = ring
+        self.bells = bells
+        self.raw = ring.raw
+        self.chunk = ring.capacity // 4 or 1
+        # A predecessor may have died between taking a parked word and writing the bell.
+        self.owes_wake = shm_add(&ring.raw.producer_epoch, 1) != 0
+
+    cdef void signal(self) noexcept nogil:
+        signal_subscribers(self.bells, self.raw, &self.owes_wake)
+
+    cdef uint64_t publish_quiet_ptr(self, const void* record) noexcept nogil:
+        return shm_broadcast_publish(self.raw, record, 1)
+
+    cdef uint64_t publish_ptr(self, const void* record) noexcept nogil:
+        cdef uint64_t sequence = shm_broadcast_publish(self.raw, record, 1)
+        self.signal()
+        return sequence
+
+    cdef uint64_t publish_many_ptr(self, const void* records, uint64_t count) noexcept nogil:
+        cdef const unsigned char* at = <const unsigned char*>records
+        cdef uint64_t part, sequence = shm_load_relaxed(&self.raw.cursor)
+        while count > 0:
+            part = count if count < self.chunk else self.chunk
+            sequence = shm_broadcast_publish(self.raw, at, part)
+            at += part * self.ring.slot_bytes
+            count -= part
+        self.signal()
+        return sequence
+
+    def publish(self, record):
+        """Publish one record, signal parked subscribers and return its sequence.
+
+        Args:
+            record: At most slot_bytes bytes (else RingError); the rest of the slot becomes zero.
+        """
+        cdef Py_buffer view
+        take_record(record, &view, self.ring.slot_bytes)
+        cdef uint64_t sequence = shm_broadcast_publish_one(self.raw, view.buf, <size_t>view.len)
+        PyBuffer_Release(&view)
+        self.signal()
+        return sequence
+
+    def publish_batch(self, records, Py_ssize_t count):
+        """Publish `count` records that stand side by side, signal once, return the last sequence.
+
+        Args:
+            records: At least count * slot_bytes bytes (else RingError).
+            count: Records, from 1.
+        """
+        cdef Py_buffer view
+        take_batch(records, &view, count, self.ring.slot_bytes)
+        cdef uint64_t sequence = self.publish_many_ptr(view.buf, <uint64_t>count)
+        PyBuffer_Release(&view)
+        return sequence
+
+
+cdef class Subscriber:
+    """One reader of a broadcast ring, with its own position."""
+
+    def __cinit__(self, BroadcastRing ring not None, *, bint from_oldest=False):
+        """Join at the newest record, so that the next one is the first to be polled.
+
+        Args:
+            ring: The ring; read-only mappings will do.
+            from_oldest: Join at the oldest record that is still whole instead.
+        """
+        self.ring = ring
+        self.raw = ring.raw
+        self.own.position = shm_broadcast_oldest(self.raw) if from_oldest else shm_load_acquire(&self.raw.cursor)
+
+    cdef int poll_ptr(self, void* out, int limit) noexcept nogil:
+        return <int>shm_subscriber_poll(self.raw, &self.own, out, <uint64_t>limit)
+
+    cdef bint has_pending(self) noexcept nogil:
+        return shm_subscriber_pending(self.raw, &self.own) != 0
+
+    def poll_into(self, out, int limit):
+        """Copy up to `limit` records to `out`, return how many; never waits.
+
+        After a lap it rejoins half a ring behind the cursor and counts what was lost. 0 means nothing
+        new, or that it was lapped again at each attempt; `pending` tells which.
+
+        Args:
+            out: At least limit * slot_bytes bytes (else RingError).
+            limit: Most records to take.
+        """
+        cdef Py_buffer view
+        take_room(out, &view, limit, self.ring.slot_bytes)
+        cdef int count = self.poll_ptr(view.buf, limit)
+        PyBuffer_Release(&view)
+        return count
+
+    def pending(self):
+        """Return whether a record newer than the position exists."""
+        return self.has_pending()
+
+    @property
+    def position(self):
+        """Sequence of the last record consumed or lost."""
+        return self.own.position
+
+    @property
+    def lapped(self):
+        """Records lost because the publisher overtook this subscriber."""
+        return self.own.lapped
+
+    @property
+    def laps(self):
+        """Times it was overtaken."""
+        return self.own.laps
+
+    @property
+    def lag(self):
+        """Records published and not yet polled."""
+        return shm_load_acquire(&self.raw.cursor) - self.own.position
+
+    def behind(self):
+        """Return whether the lag has passed half the capacity: it will soon be lapped."""
+        return self.lag > self.ring.capacity // 2
+
+
+cdef class Producer:
+    """The one writer of an SPSC ring."""
+
+    def __cinit__(self, SpscRing ring not None, BellSet bells=None, int own_slot=0):
+        """Become the writer; a former one must be dead.
+
+        Args:
+            ring: A writable ring.
+            bells: Signals the parked consumer; None = nobody parks (replay).
+            own_slot: The worker slot that is woken when a refused offer may be tried again.
+
+        Raises:
+            RingError: The ring is mapped read-only.
+            ValueError: There is no such slot.
+        """
+        if not ring.writable:
+            raise RingError("a producer needs a ring mapped writable")
+        self.own_slot = check_slot(own_slot)
+        self.ring = ring
+        self.bells = bells
+        self.raw = ring.raw
+        self.owes_wake = shm_add(&ring.raw.producer_epoch, 1) != 0
+
+    cdef void signal(self) noexcept nogil:
+        signal_subscribers(self.bells, self.raw, &self.owes_wake)
+
+    cdef bint offer_ptr(self, const void* record) noexcept nogil:
+        return self.offer_many_ptr(record, 1)
+
+    cdef bint offer_many_ptr(self, const void* records, uint64_t count) noexcept nogil:
+        if not shm_spsc_reserve(self.raw, count, <uint64_t>self.own_slot):
+            return False
+        shm_spsc_put(self.raw, records, count)
+        self.signal()
+        return True
+
+    def offer(self, record):
+        """Offer one record; False = back-pressured, nothing written.
+
+        A refusal is counted and registers this worker: its bell is written at the next commit, even
+        if it is awake then.
+
+        Args:
+            record: At most slot_bytes bytes (else RingError); the rest of the slot becomes zero.
+        """
+        cdef Py_buffer view
+        take_record(record, &view, self.ring.slot_bytes)
+        cdef bint accepted = shm_spsc_reserve(self.raw, 1, <uint64_t>self.own_slot) != 0
+        if accepted:
+            shm_spsc_put_one(self.raw, view.buf, <size_t>view.len)
+        PyBuffer_Release(&view)
+        if accepted:
+            self.signal()
+        return accepted
+
+    def offer_many(self, records, Py_ssize_t count):
+        """Offer `count` records that stand side by side: all of them or none (False).
+
+        RingError if the buffer is too short, count is below 1 or above the capacity.
+        """
+        cdef Py_buffer view
+        if count > 0 and <uint64_t>count > self.ring.capacity:
+            raise RingError(f"{count} records never fit a ring of {self.ring.capacity}")
+        take_batch(records, &view, count, self.ring.slot_bytes)
+        cdef bint accepted = self.offer_many_ptr(view.buf, <uint64_t>count)
+        PyBuffer_Release(&view)
+        return accepted
+
+    def free(self):
+        """Return how many records could be offered now."""
+        return shm_spsc_free(self.raw)
+
+
+cdef class Consumer:
+    """The one reader of an SPSC ring: polls, then commits what it has dealt with."""
+
+    def __cinit__(self, SpscRing ring not None, BellSet bells=None):
+        """Become the reader, at the committed position. RingError if the ring is read-only.
+
+        `bells` signals a producer that waits for room; None = nobody parks (replay).
+        """
+        if not ring.writable:
+            raise RingError("a consumer needs a ring mapped writable")
+        self.ring = ring
+        self.bells = bells
+        self.raw = ring.raw
+        self.taken = shm_load_acquire(&ring.raw.position)
+        shm_add(&ring.raw.consumer_epoch, 1)
+
+    cdef int poll_ptr(self, void* out, int limit) noexcept nogil:
+        return <int>shm_spsc_poll(self.raw, &self.taken, out, <uint64_t>limit)
+
+    cdef void commit_n(self, uint64_t count) noexcept nogil:
+        cdef uint64_t waiting = shm_spsc_commit(self.raw, count)
+        # Unconditional wake: the producer may be awake now and park before it tries again.
+        if waiting != 0 and self.bells is not None and waiting <= SHM_WORKER_SLOTS:
+            self.bells.wake_mask(<uint64_t>1 << (waiting - 1))
+
+    cdef bint has_pending(self) noexcept nogil:
+        return shm_load_acquire(&self.raw.cursor) > self.taken
+
+    def poll_into(self, out, int limit):
+        """Copy up to `limit` records not yet polled to `out`, return how many; never waits.
+
+        Their slots stay occupied, and a reborn consumer gets them again, until `commit`.
+
+        Args:
+            out: At least limit * slot_bytes bytes (else RingError).
+            limit: Most records to take.
+        """
+        cdef Py_buffer view
+        take_room(out, &view, limit, self.ring.slot_bytes)
+        cdef int count = self.poll_ptr(view.buf, limit)
+        PyBuffer_Release(&view)
+        return count
+
+    def commit(self, int64_t count):
+        """Free the `count` oldest polled records and wake a producer that waits for room.
+
+        RingError if fewer were polled and not yet committed.
+        """
+        cdef int64_t open_count = <int64_t>(self.taken - shm_load_relaxed(&self.raw.position))
+        if count < 0 or count > open_count:
+            raise RingError(f"commit of {count} records, {open_count} are polled and not committed")
+        if count > 0:
+            self.commit_n(<uint64_t>count)
+
+    def pending(self):
+        """Return whether a record exists that was not polled yet."""
+        return self.has_pending()
+
+    @property
+    def position(self):
+        """Sequence up to which records are committed."""
+        return shm_load_relaxed(&self.raw.position)
+
+    @property
+    def taken_position(self):
+        """Sequence up to which records are polled."""
+        return self.taken
+
+    @property
+    def cursor(self):
+        """Sequence of the newest record offered."""
+        return shm_load_acquire(&self.raw.cursor)
