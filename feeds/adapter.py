@@ -1,0 +1,198 @@
+"""What a venue must say about itself so that the generic session, transport and capture code can serve it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+from feeds.continuity import ContinuityRule, SnapshotRule
+from feeds.errors import VenueError
+
+if TYPE_CHECKING:
+    from feeds.decoder import Decoder
+    from shm.instruments import Instrument
+
+
+class HttpRequest(NamedTuple):
+    """One public REST request: method, path with query, and its weight in the venue's rate limit."""
+
+    method: str
+    path: str
+    weight: int
+
+
+class SnapshotDepth(NamedTuple):
+    """How many levels a side a depth snapshot may have, and what its request weighs."""
+
+    levels: int
+    weight: int
+
+
+#: How much of a minute's request weight two snapshots of every book may cost (`VenueAdapter.choose_depth`).
+SNAPSHOT_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Which streams are subscribed. Names are the venue's own."""
+
+    depth_stream: str = ""  # empty = the adapter's default
+    trade_stream: str = ""
+    with_bbo: bool = True
+    with_mark: bool = True
+    streams_per_connection: int = 200
+
+
+class ConnectionPlan(NamedTuple):
+    """One websocket connection: where it goes, what is sent once it stands, whom it carries."""
+
+    url_path: str
+    subscribe: tuple[bytes, ...]
+    symbols: tuple[str, ...]
+    streams: tuple[str, ...]
+    carries_depth: bool  # its number is the stream number of its symbols' books
+
+
+class ControlEvent(NamedTuple):
+    """A frame that is no market data: the answer to a subscription, or a venue's notice."""
+
+    is_error: bool
+    request_id: int
+    code: int
+    text: str
+
+
+class Written(NamedTuple):
+    """Prices and quantities as texts, as one frame or body wrote them."""
+
+    symbol: str  # empty when the body does not name its symbol
+    prices: Sequence[str]
+    quantities: Sequence[str]
+
+
+class VenueAdapter(ABC):
+    """Everything venue-specific outside decoding; stateless, so one object serves any number of sessions."""
+
+    name: str
+    venue_id: int
+    rule: ContinuityRule
+    snapshot_rule: SnapshotRule
+    websocket_url: str
+    rest_url: str
+    subscribe_per_second: float  # how many subscribe messages a connection may send
+    snapshot_weight_per_minute: int  # request weight the venue grants one address
+    snapshot_depths: tuple[SnapshotDepth, ...]  # deepest first
+    used_weight_header: str
+
+    def choose_depth(self, symbols: int, levels: int = 0) -> SnapshotDepth:
+        """Choose how deep snapshots are.
+
+        By default the deepest with which every book can be fetched twice within a minute's request weight:
+        at the start, and once more after a crash or a restart of the venue. Deeper levels of a book are then
+        unknown until they change, but no book waits a minute for the budget.
+
+        Args:
+            symbols: how many books share the budget.
+            levels: levels a side, one of `snapshot_depths`; 0 = by that rule.
+
+        Raises:
+            VenueError: the venue has no snapshots of that many levels; the text lists those it has.
+        """
+        if levels:
+            found = next((depth for depth in self.snapshot_depths if depth.levels == levels), None)
+            if found is None:
+                known = ", ".join(str(depth.levels) for depth in reversed(self.snapshot_depths))
+                raise VenueError(f"{self.name}: no depth snapshots of {levels} levels; there are {known}")
+            return found
+        limit = self.snapshot_weight_per_minute * SNAPSHOT_SHARE
+        fitting = (depth for depth in self.snapshot_depths if 2 * symbols * depth.weight <= limit)
+        return next(fitting, self.snapshot_depths[-1])
+
+    @abstractmethod
+    def make_decoder(self) -> Decoder:
+        """Return a new decoder of this venue's frames."""
+
+    @abstractmethod
+    def connections(self, symbols: Sequence[str], settings: StreamSettings) -> list[ConnectionPlan]:
+        """Plan the connections for these symbols, those that carry depth first."""
+
+    @abstractmethod
+    def snapshot_request(self, symbol: str, levels: int = 0) -> HttpRequest:
+        """Return the request of a symbol's depth snapshot.
+
+        Args:
+            symbol: the venue's own.
+            levels: levels a side, one of `snapshot_depths`; 0 = the deepest.
+
+        Raises:
+            VenueError: the venue has no snapshots of that many levels.
+        """
+
+    @abstractmethod
+    def instruments_request(self) -> HttpRequest:
+        """Return the request of the venue's instrument data."""
+
+    @abstractmethod
+    def time_request(self) -> HttpRequest:
+        """Return the request of the venue's clock."""
+
+    @abstractmethod
+    def parse_instruments(self, body: bytes, symbols: Iterable[str] | None) -> list[Instrument]:
+        """Read instrument data; instrument_id of each row is 0.
+
+        Args:
+            body: answer to `instruments_request`.
+            symbols: the symbols wanted, in this order; None = all the venue trades.
+
+        Raises:
+            VenueError: the body is not what the venue documents, or a symbol is unknown (named, with close
+            matches).
+        """
+
+    @abstractmethod
+    def listed_symbols(self, body: bytes) -> set[str]:
+        """Return the symbols that instrument data has rows of.
+
+        Raises:
+            VenueError: as `parse_instruments`.
+        """
+
+    @abstractmethod
+    def on_control(self, frame: bytes) -> ControlEvent:
+        """Read a frame that the core called CONTROL."""
+
+    @abstractmethod
+    def is_snapshot(self, body: bytes) -> bool:
+        """Say whether a recorded body is a depth snapshot of this venue."""
+
+    @abstractmethod
+    def is_instruments(self, path: str) -> bool:
+        """Say whether a recorded request path asked for instrument data."""
+
+    @abstractmethod
+    def symbol_of_request(self, path: str) -> str:
+        """Return the symbol a recorded snapshot request named, or "" when it is none."""
+
+    @abstractmethod
+    def symbol_of_frame(self, frame: bytes) -> str:
+        """Return the symbol of a recorded frame, or "" when it has none."""
+
+    @abstractmethod
+    def written(self, payload: bytes) -> Iterator[Written]:
+        """Yield the price and quantity texts of one recorded frame or snapshot; none if it is not JSON."""
+
+    @abstractmethod
+    def plain_instrument(
+        self, symbol: str, price_exponent: int, quantity_exponent: int, tick_size: int, lot_size: int
+    ) -> Instrument:
+        """Make an instrument row from a symbol and what was observed, without the venue's instrument data."""
+
+
+def unknown_symbol(venue: str, symbol: str, known: Iterable[str]) -> VenueError:
+    """Make the error for a symbol the venue does not have, naming close matches."""
+    close = get_close_matches(symbol, list(known), n=3, cutoff=0.6)
+    hint = f"; close matches: {', '.join(close)}" if close else ""
+    return VenueError(f"{venue}: unknown symbol {symbol!r}{hint}")

@@ -1,0 +1,337 @@
+"""Raw-frame captures: reading them exactly, and finding the instruments they need.
+
+Two line forms, plain or gzip:
+
+- `<receive time, ns> <raw frame>`: websocket frames, and REST snapshots among them;
+- `<receive time, ns> <connection> <kind> <raw text>`, kind one of `connect` (text = URL), `send`, `recv` and
+  `http` (connection = `http:` + path).
+
+A frame is handed on as it stands, garbage included: judging frames is the decoder's work. A line that is no
+line of either form, or a file that ends inside one, is a `CaptureError` naming file and line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from math import gcd
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+import orjson
+
+from feeds.errors import CaptureError, VenueError
+from feeds.venues import ADAPTERS, get_adapter
+from shm.instruments import Instrument
+
+if TYPE_CHECKING:
+    from feeds.adapter import VenueAdapter
+
+KINDS = frozenset({b"connect", b"send", b"recv", b"http"})
+GZIP_MAGIC = b"\x1f\x8b"
+STAMP_DIGITS = 19
+
+
+class CaptureLine(NamedTuple):
+    """One recorded event.
+
+    `kind` is "ws" for a received frame, "http" for an answer, "connect" or "send" else. `path` is the request
+    path of an answer ("" for frames); a snapshot recorded without its request gets the path of its file's
+    only symbol.
+    """
+
+    recv_ns: int
+    channel: str
+    kind: str
+    path: str
+    payload: bytes
+    file: str
+    line: int
+
+
+def read_capture(
+    paths: str | Path | Sequence[str | Path], adapter: VenueAdapter | str | None = None
+) -> Iterator[CaptureLine]:
+    """Read captures, merged by receive time; lines of one file keep their order.
+
+    Args:
+        paths: one or more files.
+        adapter: the venue (name or adapter) whose snapshots are looked for among frames; None = any known.
+
+    Raises:
+        CaptureError: a damaged line or file, after everything before it was yielded (of that file).
+    """
+    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    adapters = _adapters(adapter)
+    readers = [_read_file(Path(path), adapters) for path in files]
+    return readers[0] if len(readers) == 1 else heapq.merge(*readers, key=lambda line: line.recv_ns)
+
+
+def _adapters(adapter: VenueAdapter | str | None) -> list[VenueAdapter]:
+    if adapter is None:
+        return [get_adapter(name) for name in ADAPTERS]
+    return [get_adapter(adapter) if isinstance(adapter, str) else adapter]
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        raw = path.open("rb")
+        if raw.peek(2)[:2] != GZIP_MAGIC:
+            return raw
+        raw.close()
+        return cast("BinaryIO", gzip.open(path))
+    except OSError as error:
+        raise CaptureError(path, 0, f"can not be read: {error.strerror}") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines without their newline; a last line without one must still be whole."""
+    number = 0
+    with _open(path) as stream:
+        while True:
+            try:
+                line = stream.readline()
+            except (EOFError, zlib.error, OSError) as error:
+                raise CaptureError(path, number + 1, f"the file ends early or is damaged: {error}") from error
+            if not line:
+                return
+            number += 1
+            if line.endswith(b"\n"):
+                yield number, line[:-1].removesuffix(b"\r")
+                continue
+            payload = line[line.find(b"{") :] if b"{" in line else line
+            if not _is_json(payload):
+                raise CaptureError(path, number, f"the capture ends in the middle of a line: …{line[-40:]!r}")
+            yield number, line
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _read_file(path: Path, adapters: list[VenueAdapter]) -> Iterator[CaptureLine]:
+    symbols: set[str] = set()
+    long_form: bool | None = None
+    for number, line in _lines(path):
+        if not line:
+            raise CaptureError(path, number, "empty line")
+        stamp, blank, rest = line.partition(b" ")
+        if not blank or not stamp.isdigit() or len(stamp) > STAMP_DIGITS:
+            raise CaptureError(
+                path, number, f"expected a receive time in ns and a space, found {line[:40]!r}"
+            )
+        recv_ns = int(stamp)
+        parts = rest.split(b" ", 2)
+        if len(parts) == 3 and parts[1] in KINDS and not rest.startswith((b"{", b"[")):
+            long_form = True
+            yield _long_line(path, number, recv_ns, parts)
+            continue
+        if long_form:
+            raise CaptureError(
+                path, number, f"expected connection and kind behind the time, found {rest[:40]!r}"
+            )
+        if not rest:
+            raise CaptureError(path, number, "no frame behind the time")
+        if long_form is None and not rest.startswith((b"{", b"[")):
+            raise CaptureError(
+                path, number, f"neither JSON nor connection and kind behind the time: {rest[:40]!r}"
+            )
+        long_form = False
+        snapshot_of = next((a for a in adapters if a.is_snapshot(rest)), None)
+        if snapshot_of is None:
+            if len(symbols) < 2:
+                symbols |= {s for s in (a.symbol_of_frame(rest) for a in adapters) if s}
+            yield CaptureLine(recv_ns, "", "ws", "", rest, str(path), number)
+            continue
+        symbol = _only_symbol(path, number, symbols, snapshot_of)
+        request = snapshot_of.snapshot_request(symbol).path
+        yield CaptureLine(recv_ns, "", "http", request, rest, str(path), number)
+
+
+def _long_line(path: Path, number: int, recv_ns: int, parts: list[bytes]) -> CaptureLine:
+    channel, kind = parts[0].decode("utf-8", "replace"), parts[1].decode()
+    if kind != "http":
+        return CaptureLine(
+            recv_ns, channel, "ws" if kind == "recv" else kind, "", parts[2], str(path), number
+        )
+    if not channel.startswith("http:"):
+        raise CaptureError(path, number, f"kind http on connection {channel!r}, expected http:<path>")
+    return CaptureLine(recv_ns, channel, "http", channel.removeprefix("http:"), parts[2], str(path), number)
+
+
+def _only_symbol(path: Path, number: int, seen: set[str], adapter: VenueAdapter) -> str:
+    """Symbol of a snapshot that does not name it: the only one in its file."""
+    if not seen:
+        for _, line in _lines(path):
+            symbol = adapter.symbol_of_frame(line)
+            if symbol:
+                seen.add(symbol)
+                break
+    if len(seen) != 1:
+        found = ", ".join(sorted(seen)) or "none"
+        raise CaptureError(
+            path, number, f"a snapshot without its symbol needs a file of one symbol; found {found}"
+        )
+    return next(iter(seen))
+
+
+# ---- instruments of a capture ------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a first pass saw of one symbol."""
+
+    decimals: list[int] = field(default_factory=lambda: [0, 0])  # of prices, of quantities
+    # Greatest common divisor of all numbers seen, in units of 10^-decimals.
+    step: list[int] = field(default_factory=lambda: [0, 0])
+
+    def take(self, index: int, texts: Sequence[str]) -> None:
+        for text in texts:
+            whole, _, fraction = text.partition(".")
+            digits = whole + fraction
+            if not digits.isdigit() or len(digits) > STAMP_DIGITS:
+                continue
+            if len(fraction) > self.decimals[index]:
+                self.step[index] *= 10 ** (len(fraction) - self.decimals[index])
+                self.decimals[index] = len(fraction)
+            self.step[index] = gcd(
+                self.step[index], int(digits) * 10 ** (self.decimals[index] - len(fraction))
+            )
+
+
+def _scan(paths: Sequence[str | Path], adapter: VenueAdapter) -> tuple[dict[str, _Seen], list[bytes]]:
+    """One pass: what stands in the capture by symbol, and the instrument answers in it."""
+    seen: dict[str, _Seen] = {}
+    answers: list[bytes] = []
+    for line in read_capture(paths, adapter):
+        if line.kind not in ("ws", "http"):
+            continue
+        if adapter.is_instruments(line.path):
+            answers.append(line.payload)
+            continue
+        of_request = adapter.symbol_of_request(line.path)
+        for written in adapter.written(line.payload):
+            symbol = written.symbol or of_request
+            if symbol:
+                entry = seen.setdefault(symbol, _Seen())
+                entry.take(0, written.prices)
+                entry.take(1, written.quantities)
+    return seen, answers
+
+
+def scan_exponents(paths: str | Path | Sequence[str | Path], adapter: VenueAdapter | str) -> list[Instrument]:
+    """Make instrument rows from a first pass over captures, for those without instrument data.
+
+    Exponents are the most decimals seen; tick and lot size the greatest common divisor of all prices and
+    quantities seen. Frames that are not JSON are passed over here: the replay itself counts and keeps them.
+
+    Raises:
+        CaptureError: a damaged file, or no symbol in it.
+    """
+    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    venue = _adapters(adapter)[0]
+    return _rows_of(_scan(files, venue)[0], venue, files)
+
+
+def _rows_of(seen: dict[str, _Seen], venue: VenueAdapter, files: Sequence[str | Path]) -> list[Instrument]:
+    if not seen:
+        raise CaptureError(", ".join(map(str, files)), 0, f"no market data of {venue.name} in the capture")
+    return [
+        venue.plain_instrument(
+            symbol, entry.decimals[0], entry.decimals[1], max(entry.step[0], 1), max(entry.step[1], 1)
+        )
+        for symbol, entry in sorted(seen.items())
+    ]
+
+
+def capture_instruments(
+    paths: str | Path | Sequence[str | Path],
+    adapter: VenueAdapter | str,
+    instruments_file: str | Path | None = None,
+) -> list[Instrument]:
+    """Find the instrument rows of a capture: from a file, else from an answer in the capture, else by a first
+    pass.
+
+    Only symbols that occur in the capture are returned, in alphabetic order, instrument_id 0.
+
+    Raises:
+        CaptureError: a damaged capture or instruments file, or one that lacks a symbol of the capture.
+        VenueError: the recorded instrument data is not as documented.
+    """
+    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    venue = _adapters(adapter)[0]
+    seen, answers = _scan(files, venue)
+    if instruments_file is not None:
+        rows = {row.symbol: row for row in load_instruments(instruments_file, venue)}
+        missing = sorted(seen.keys() - rows.keys())
+        if missing:
+            raise CaptureError(instruments_file, 0, f"lacks symbols of the capture: {', '.join(missing)}")
+        return [rows[symbol] for symbol in sorted(seen)]
+    if answers:
+        return venue.parse_instruments(answers[-1], sorted(seen))
+    return _rows_of(seen, venue, files)
+
+
+def load_instruments(path: str | Path, adapter: VenueAdapter | str) -> list[Instrument]:
+    """Read an instruments file: the venue's own answer, a capture that holds one, or a list of our rows.
+
+    A list of rows is JSON objects with the field names of `shm.instruments.Instrument`; symbol,
+    price_exponent and quantity_exponent are required, venue_id is the adapter's.
+
+    Raises:
+        CaptureError: the file is none of these; the text says what is wrong with it.
+    """
+    venue = _adapters(adapter)[0]
+    with _open(Path(path)) as stream:
+        try:
+            body = stream.read()
+        except (EOFError, zlib.error, OSError) as error:
+            raise CaptureError(path, 0, f"the file ends early or is damaged: {error}") from error
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        answer = _recorded_answer(path, body, venue)
+        if answer is None:
+            raise CaptureError(path, 0, f"not JSON, and no capture with instrument data: {error}") from error
+        body, content = answer, None
+    try:
+        if isinstance(content, list):
+            return [_own_row(row, venue) for row in content]
+        return venue.parse_instruments(body, None)
+    except (VenueError, TypeError, ValueError) as error:
+        raise CaptureError(path, 0, str(error)) from error
+
+
+def _recorded_answer(path: str | Path, body: bytes, venue: VenueAdapter) -> bytes | None:
+    if not body.partition(b" ")[0].isdigit():
+        return None
+    return next(
+        (x.payload for x in read_capture(path, venue) if x.kind == "http" and venue.is_instruments(x.path)),
+        None,
+    )
+
+
+def _own_row(row: object, venue: VenueAdapter) -> Instrument:
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object for each instrument, found {row!r}")
+    known = {entry.name for entry in fields(Instrument)}
+    unknown = sorted(row.keys() - known)
+    missing = sorted({"symbol", "price_exponent", "quantity_exponent"} - row.keys())
+    if unknown or missing:
+        raise ValueError(
+            f"instrument {row.get('symbol', '?')!r}: unknown fields {unknown}, missing fields {missing}"
+        )
+    return Instrument(**{**row, "venue_id": venue.venue_id, "instrument_id": 0})
+
+
+def symbols_of(rows: Iterable[Instrument]) -> list[str]:
+    """Return the symbols of instrument rows, in their order."""
+    return [row.symbol for row in rows]

@@ -1,0 +1,179 @@
+# cython: language_level=3
+"""C view of `feeds/native`: one decoded message, the scanner, the private book, the symbol table."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from shm.layout cimport shm_level, shm_trade_totals
+
+
+cdef extern from "feeds/native/message.h" nogil:
+    enum:
+        FEED_NONE
+        FEED_DEPTH
+        FEED_TRADE
+        FEED_BBO
+        FEED_MARK
+        FEED_CONTROL
+        FEED_SNAPSHOT
+        FEED_OK
+        FEED_E_TRUNCATED
+        FEED_E_SYNTAX
+        FEED_E_TYPE
+        FEED_E_NUMBER
+        FEED_E_RANGE
+        FEED_E_MISSING
+        FEED_E_DUPLICATE
+        FEED_E_NESTING
+        FEED_E_TRAILING
+        FEED_E_SIZE
+        FEED_E_LEVELS
+        FEED_E_UTF8
+        FEED_E_ESCAPE
+        FEED_E_UNRECOGNIZED
+        FEED_E_SEQUENCE
+        FEED_E_PRICE
+        FEED_E_FIT
+        FEED_E_MEMORY
+        FEED_E_CROSSED
+        FEED_E_KEYS
+        FEED_FRAME_MAX
+        FEED_LEVELS_MAX
+        FEED_FLAG_NOT_MARKET
+
+    ctypedef struct feed_error:
+        int32_t code
+        int32_t index
+        uint32_t offset
+        const char *field
+
+    ctypedef struct feed_decimal:
+        int64_t mantissa
+        uint32_t offset
+        uint32_t decimals
+        const char *field
+
+    ctypedef struct feed_level:
+        int64_t price
+        int64_t quantity
+        uint32_t offset
+        uint16_t price_decimals
+        uint16_t quantity_decimals
+
+    ctypedef struct feed_message:
+        int32_t kind
+        uint32_t flags
+        const char *text
+        uint32_t text_bytes
+        uint32_t symbol_bytes
+        const char *symbol
+        int64_t first_sequence
+        int64_t last_sequence
+        int64_t previous_sequence
+        int64_t venue_utc_ns
+        int64_t trade_id
+        int64_t next_funding_utc_ns
+        uint32_t side
+        uint32_t value_count
+        feed_decimal value[4]
+        feed_level *levels[2]
+        uint32_t level_count[2]
+        const char *level_field[2]
+        feed_error error
+
+    ctypedef struct feed_scratch:
+        char *text
+        uint32_t text_capacity
+        feed_level *levels[2]
+
+
+cdef extern from "feeds/native/object.h" nogil:
+    enum:
+        FEED_FIELDS_MAX
+        FEED_T_STRING
+        FEED_T_INTEGER
+        FEED_T_NUMBER
+        FEED_T_TRUE
+        FEED_T_FALSE
+        FEED_T_NULL
+        FEED_T_ARRAY
+        FEED_T_OBJECT
+        FEED_T_LEVELS
+
+    ctypedef struct feed_scan:
+        const char *begin
+        const char *end
+        feed_error error
+
+    ctypedef struct feed_field:
+        uint8_t type
+        uint8_t escaped
+        uint32_t offset
+        uint32_t bytes
+        int64_t number
+        feed_error error
+
+    ctypedef struct feed_keymap:
+        uint32_t count
+        uint32_t level_field[2]
+        uint32_t nested_field
+        int extra
+
+    ctypedef struct feed_object:
+        uint64_t seen
+        feed_field field[FEED_FIELDS_MAX]
+        uint32_t level_count[2]
+
+    const char *feed_fail(feed_scan *s, int code, const char *at, const char *field)
+    uint32_t feed_key_add(feed_keymap *map, const char *name)
+    void feed_object_reset(feed_object *o, feed_level *bids, feed_level *asks)
+    int feed_read_frame(feed_scan *s, const feed_keymap *map, feed_object *o,
+                        const feed_keymap *inner_map, feed_object *inner)
+    int feed_has(const feed_object *o, uint32_t number)
+    int feed_want(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number, int type)
+    int feed_want_integer(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number, int64_t *out)
+    int feed_want_ms(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number, int64_t *out)
+    int feed_want_decimal(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
+                          int is_signed, feed_decimal *out)
+    int feed_scale(int64_t *value, uint32_t decimals, uint32_t exponent)
+    int feed_begin(feed_scratch *scratch, feed_scan *s, const char *p, int64_t n)
+    int feed_scratch_create(feed_scratch *scratch)
+    void feed_scratch_free(feed_scratch *scratch)
+
+
+cdef extern from "feeds/native/book.h" nogil:
+    enum:
+        FEED_BOOK_WINDOW
+
+    ctypedef struct feed_side:
+        uint32_t changed
+        shm_level *top
+        uint32_t top_count
+
+    ctypedef struct feed_book:
+        uint32_t depth
+        uint32_t recenters
+        feed_side side[2]
+
+    feed_book *feed_book_create(int64_t tick, uint32_t depth)
+    void feed_book_free(feed_book *b)
+    int feed_levels_scale(feed_message *m, uint32_t price_exponent, uint32_t quantity_exponent)
+    int feed_book_reserve(feed_book *b, feed_message *m)
+    void feed_book_apply(feed_book *b, const feed_message *m)
+    void feed_book_replace(feed_book *b, const feed_message *m)
+    int feed_book_refresh(feed_book *b)
+    int feed_book_crossed(const feed_book *b)
+    int feed_message_crossed(const feed_message *m)
+    uint32_t feed_side_count(const feed_side *d)
+    uint32_t feed_side_read(const feed_book *b, const feed_side *d, int s, shm_level *out, uint32_t limit)
+    void feed_totals_add(shm_trade_totals *t, uint32_t side, int64_t price, int64_t quantity, int64_t trade_id)
+    uint64_t feed_book_bytes(const feed_book *b)
+
+
+cdef extern from "feeds/native/symbols.h" nogil:
+    ctypedef struct feed_symbols:
+        void *slot
+        uint32_t capacity
+        uint32_t count
+
+    int64_t feed_symbols_find(const feed_symbols *t, const char *p, uint32_t bytes)
+    int feed_symbols_add(feed_symbols *t, const char *text, uint32_t bytes, uint32_t number)

@@ -1,0 +1,320 @@
+/* Whole objects: wanted keys into fields, everything else checked and read over.
+ *
+ * What a field means is decided after the object has been read, so keys may come in any order. A key
+ * given twice is an error, wanted or not: which of the two would count?
+ */
+#ifndef RINGLANE_FEED_OBJECT_H
+#define RINGLANE_FEED_OBJECT_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "feeds/native/scan.h"
+
+#define FEED_UNKNOWN_MAX 32
+#define FEED_FIELDS_MAX 40
+
+/* ---- objects --------------------------------------------------------------------------------- */
+
+enum {
+    FEED_T_ABSENT = 0,
+    FEED_T_STRING = 1,
+    FEED_T_INTEGER = 2, /* non-negative, at most 18 digits */
+    FEED_T_NUMBER = 3,  /* any other number */
+    FEED_T_TRUE = 4,
+    FEED_T_FALSE = 5,
+    FEED_T_NULL = 6,
+    FEED_T_ARRAY = 7,
+    FEED_T_OBJECT = 8,
+    FEED_T_LEVELS = 9,
+};
+
+typedef struct feed_field {
+    uint8_t type;
+    uint8_t escaped; /* the string holds an escape */
+    uint32_t offset; /* of the content (behind the quote of a string) */
+    uint32_t bytes;
+    int64_t number;
+    feed_error error; /* of an array that is no level array */
+} feed_field;
+
+typedef struct feed_name {
+    const char *name;
+    uint32_t bytes;
+} feed_name;
+
+/* Which keys of an object are wanted. Field numbers start at 1; 0 is "unknown". */
+typedef struct feed_keymap {
+    uint32_t count;
+    feed_name key[FEED_FIELDS_MAX];
+    uint8_t letter[128];    /* field number of a one-letter key */
+    uint32_t level_field[2]; /* numbers of the fields that hold levels */
+    uint32_t nested_field;  /* number of the field that holds the wrapped object */
+    int extra;              /* further elements of a level that are read over */
+} feed_keymap;
+
+typedef struct feed_object {
+    uint64_t seen; /* bit per field number */
+    feed_field field[FEED_FIELDS_MAX];
+    uint32_t unknown_count;
+    uint32_t unknown_offset[FEED_UNKNOWN_MAX];
+    uint32_t unknown_bytes[FEED_UNKNOWN_MAX];
+    feed_level *levels[2];
+    uint32_t level_count[2];
+} feed_object;
+
+static inline void feed_object_reset(feed_object *o, feed_level *bids, feed_level *asks) {
+    o->seen = 0;
+    o->unknown_count = 0;
+    o->levels[0] = bids;
+    o->levels[1] = asks;
+    o->level_count[0] = o->level_count[1] = 0;
+}
+
+static inline uint32_t feed_key_add(feed_keymap *map, const char *name) {
+    uint32_t number = ++map->count;
+    map->key[number].name = name;
+    map->key[number].bytes = (uint32_t)strlen(name);
+    if (map->key[number].bytes == 1) map->letter[(unsigned char)name[0] & 127] = (uint8_t)number;
+    return number;
+}
+
+static inline uint32_t feed_key_find(const feed_keymap *map, const char *p, uint32_t bytes) {
+    for (uint32_t i = 1; i <= map->count; i++)
+        if (map->key[i].bytes == bytes && memcmp(map->key[i].name, p, bytes) == 0) return i;
+    return 0;
+}
+
+/* Remembers an unknown key so that a second one is noticed. */
+static FEED_COLD int feed_unknown(feed_scan *s, feed_object *o, const char *p, uint32_t bytes) {
+    for (uint32_t i = 0; i < o->unknown_count; i++)
+        if (o->unknown_bytes[i] == bytes && memcmp(s->begin + o->unknown_offset[i], p, bytes) == 0) {
+            feed_fail(s, FEED_E_DUPLICATE, p, "key");
+            return 0;
+        }
+    if (o->unknown_count == FEED_UNKNOWN_MAX) {
+        feed_fail(s, FEED_E_KEYS, p, "key");
+        return 0;
+    }
+    o->unknown_offset[o->unknown_count] = (uint32_t)(p - s->begin);
+    o->unknown_bytes[o->unknown_count++] = bytes;
+    return 1;
+}
+
+/* Reads the value of a wanted field. */
+static inline const char *feed_value(feed_scan *s, const char *p, const feed_keymap *map, uint32_t number,
+                                     feed_object *o, int nesting) {
+    feed_field *f = &o->field[number];
+    const char *name = map->key[number].name;
+    int integer;
+    f->escaped = 0;
+    f->offset = (uint32_t)(p - s->begin);
+    switch (*p) {
+    case '"': {
+        int escaped = 0;
+        const char *q = feed_string(s, p + 1, &escaped, name);
+        if (!q) return NULL;
+        f->type = FEED_T_STRING;
+        f->escaped = (uint8_t)escaped;
+        f->offset++;
+        f->bytes = (uint32_t)(q - p - 1);
+        return q + 1;
+    }
+    case '[': {
+        int side = number == map->level_field[0] ? 0 : number == map->level_field[1] ? 1 : -1;
+        f->type = FEED_T_ARRAY;
+        f->error.code = FEED_OK;
+        if (side >= 0) {
+            const char *q = feed_levels(s, p, o->levels[side], &o->level_count[side], map->extra, name);
+            if (FEED_LIKELY(q != NULL)) {
+                f->type = FEED_T_LEVELS;
+                return q;
+            }
+            /* An error only if the message turns out to be one with levels here. */
+            f->error = s->error;
+            s->error.code = FEED_OK;
+        }
+        return feed_skip(s, p, nesting, name);
+    }
+    case '{':
+        f->type = FEED_T_OBJECT;
+        return feed_skip(s, p, nesting, name);
+    case 't':
+        f->type = FEED_T_TRUE;
+        return feed_skip(s, p, nesting, name);
+    case 'f':
+        f->type = FEED_T_FALSE;
+        return feed_skip(s, p, nesting, name);
+    case 'n':
+        f->type = FEED_T_NULL;
+        return feed_skip(s, p, nesting, name);
+    default:
+        p = feed_number(s, p, &integer, &f->number, name);
+        f->type = integer ? FEED_T_INTEGER : FEED_T_NUMBER;
+        return p;
+    }
+}
+
+/* Reads the object at `p`. `inner` receives the object of map->nested_field. */
+static const char *feed_read_object(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
+                                    const feed_keymap *inner_map, feed_object *inner, int nesting) {
+    if (*p != '{') return feed_fail(s, FEED_E_TYPE, p, "message");
+    p = feed_ws(p + 1);
+    if (*p == '}') return p + 1;
+    for (;;) {
+        uint32_t number;
+        if (*p != '"') return feed_fail(s, FEED_E_SYNTAX, p, "key");
+        const char *key = p + 1;
+        if (FEED_LIKELY(p[2] == '"' && (unsigned char)p[1] >= 'A' && (unsigned char)p[1] < 127 && p[1] != '\\')) {
+            number = map->letter[(unsigned char)p[1]];
+            p += 2;
+        } else {
+            int escaped = 0;
+            if (!(p = feed_string(s, key, &escaped, "key"))) return NULL;
+            if (escaped) return feed_fail(s, FEED_E_ESCAPE, key, "key");
+            number = feed_key_find(map, key, (uint32_t)(p - key));
+        }
+        if (number == 0) {
+            if (!feed_unknown(s, o, key, (uint32_t)(p - key))) return NULL;
+        } else if (o->seen & (1ull << number)) {
+            return feed_fail(s, FEED_E_DUPLICATE, key, map->key[number].name);
+        }
+        p = feed_ws(p + 1);
+        if (*p != ':') return feed_fail(s, FEED_E_SYNTAX, p, "key");
+        p = feed_ws(p + 1);
+        if (number == 0) {
+            p = feed_skip(s, p, nesting + 1, "unknown key");
+        } else {
+            o->seen |= 1ull << number;
+            if (number == map->nested_field && inner && *p == '{') {
+                o->field[number].type = FEED_T_OBJECT;
+                p = feed_read_object(s, p, inner_map, inner, NULL, NULL, nesting + 1);
+            } else {
+                p = feed_value(s, p, map, number, o, nesting + 1);
+            }
+        }
+        if (!p) return NULL;
+        p = feed_ws(p);
+        if (*p == '}') return p + 1;
+        if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, "message");
+        p = feed_ws(p + 1);
+    }
+}
+
+/* Reads a whole frame that is one object, nothing behind it. */
+static inline int feed_read_frame(feed_scan *s, const feed_keymap *map, feed_object *o,
+                                  const feed_keymap *inner_map, feed_object *inner) {
+    const char *p = feed_ws(s->begin);
+    if (p >= s->end) return feed_fail(s, FEED_E_TRUNCATED, p, "message") != NULL;
+    if (!(p = feed_read_object(s, p, map, o, inner_map, inner, 0))) return 0;
+    p = feed_ws(p);
+    if (p != s->end) {
+        feed_fail(s, FEED_E_TRAILING, p, "message");
+        return 0;
+    }
+    return 1;
+}
+
+/* ---- fields of a read object ----------------------------------------------------------------- */
+
+static inline int feed_has(const feed_object *o, uint32_t number) { return (int)(o->seen >> number & 1); }
+
+static inline int feed_want(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number, int type) {
+    if (!feed_has(o, number)) {
+        feed_fail(s, FEED_E_MISSING, s->end, map->key[number].name);
+        return 0;
+    }
+    const feed_field *f = &o->field[number];
+    if (f->type != type) {
+        if (type == FEED_T_LEVELS && f->error.code != FEED_OK && f->type == FEED_T_ARRAY) s->error = f->error;
+        else feed_fail(s, FEED_E_TYPE, s->begin + f->offset, map->key[number].name);
+        return 0;
+    }
+    if (f->type == FEED_T_STRING && f->escaped) {
+        feed_fail(s, FEED_E_ESCAPE, s->begin + f->offset, map->key[number].name);
+        return 0;
+    }
+    return 1;
+}
+
+static inline int feed_want_integer(feed_scan *s, const feed_keymap *map, const feed_object *o,
+                                    uint32_t number, int64_t *out) {
+    if (!feed_want(s, map, o, number, FEED_T_INTEGER)) return 0;
+    *out = o->field[number].number;
+    return 1;
+}
+
+/* A millisecond stamp as ns. */
+static inline int feed_want_ms(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
+                               int64_t *out) {
+    if (!feed_want(s, map, o, number, FEED_T_INTEGER)) return 0;
+    if (__builtin_mul_overflow(o->field[number].number, (int64_t)1000000, out)) {
+        feed_fail(s, FEED_E_RANGE, s->begin + o->field[number].offset, map->key[number].name);
+        return 0;
+    }
+    return 1;
+}
+
+/* A decimal in a string; a minus sign only where `is_signed`. */
+static inline int feed_want_decimal(feed_scan *s, const feed_keymap *map, const feed_object *o,
+                                    uint32_t number, int is_signed, feed_decimal *out) {
+    if (!feed_want(s, map, o, number, FEED_T_STRING)) return 0;
+    const feed_field *f = &o->field[number];
+    const char *p = s->begin + f->offset;
+    int minus = is_signed && *p == '-';
+    out->offset = f->offset;
+    out->field = map->key[number].name;
+    if (!feed_decimal_text(s, p + minus, &out->mantissa, &out->decimals, out->field)) return 0;
+    if (minus) out->mantissa = -out->mantissa;
+    return 1;
+}
+
+/* ---- scratch --------------------------------------------------------------------------------- */
+
+/* Copies a frame into the padded buffer and readies the scanner; 0 with an error set when it can not. */
+static inline int feed_begin(feed_scratch *scratch, feed_scan *s, const char *p, int64_t n) {
+    s->error.code = FEED_OK;
+    s->error.field = "message";
+    s->error.index = -1;
+    s->error.offset = 0;
+    s->begin = s->end = NULL;
+    if (n < 0 || n > (int64_t)FEED_FRAME_MAX) {
+        s->error.code = FEED_E_SIZE;
+        return 0;
+    }
+    if (!scratch->text || (uint32_t)n + FEED_PADDING > scratch->text_capacity) {
+        uint32_t capacity = 65536;
+        while (capacity < (uint32_t)n + FEED_PADDING) capacity *= 2;
+        char *text = (char *)realloc(scratch->text, capacity);
+        if (!text) {
+            s->error.code = FEED_E_MEMORY;
+            return 0;
+        }
+        scratch->text = text;
+        scratch->text_capacity = capacity;
+    }
+    memcpy(scratch->text, p, (size_t)n);
+    memset(scratch->text + n, 0, FEED_PADDING);
+    s->begin = scratch->text;
+    s->end = scratch->text + n;
+    return 1;
+}
+
+static inline int feed_scratch_create(feed_scratch *scratch) {
+    memset(scratch, 0, sizeof *scratch);
+    for (int i = 0; i < 2; i++) {
+        scratch->levels[i] = (feed_level *)malloc(FEED_LEVELS_MAX * sizeof(feed_level));
+        if (!scratch->levels[i]) return 0;
+    }
+    return 1;
+}
+
+static inline void feed_scratch_free(feed_scratch *scratch) {
+    free(scratch->text);
+    free(scratch->levels[0]);
+    free(scratch->levels[1]);
+    memset(scratch, 0, sizeof *scratch);
+}
+
+#endif

@@ -1,0 +1,308 @@
+/* Strict JSON scanner for market-data frames.
+ *
+ * It works on a padded copy of the frame (FEED_PADDING zero bytes behind it): a zero byte matches
+ * no token, so no loop needs a bound and no load leaves the buffer. Each function takes the read
+ * position and returns the position behind what it read, or NULL with the first error recorded.
+ */
+#ifndef RINGLANE_FEED_SCAN_H
+#define RINGLANE_FEED_SCAN_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "feeds/native/message.h"
+
+#define FEED_NESTING_MAX 24
+#define FEED_DECIMALS_MAX 1000u
+
+#if defined(__GNUC__)
+#define FEED_COLD __attribute__((noinline, cold))
+#define FEED_LIKELY(x) __builtin_expect(!!(x), 1)
+#else
+#define FEED_COLD
+#define FEED_LIKELY(x) (x)
+#endif
+
+typedef struct feed_scan {
+    const char *begin;
+    const char *end;
+    feed_error error;
+} feed_scan;
+
+static FEED_COLD const char *feed_fail(feed_scan *s, int code, const char *at, const char *field) {
+    if (s->error.code == FEED_OK) {
+        s->error.code = (at >= s->end && code != FEED_E_MISSING && code != FEED_E_UNRECOGNIZED)
+                            ? FEED_E_TRUNCATED : code;
+        s->error.offset = (uint32_t)(at - s->begin);
+        s->error.field = field;
+        s->error.index = -1;
+    }
+    return NULL;
+}
+
+static inline const char *feed_ws(const char *p) {
+    while (!FEED_LIKELY((unsigned char)*p > ' ') && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')) p++;
+    return p;
+}
+
+static inline int feed_is_hex(char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* One UTF-8 sequence of two to four bytes (RFC 3629: no overlong form, no surrogate). */
+static FEED_COLD const char *feed_utf8(const char *p) {
+    const unsigned char *b = (const unsigned char *)p;
+    unsigned low = 0x80, high = 0xBF;
+    int more;
+    if (b[0] >= 0xC2 && b[0] <= 0xDF) more = 1;
+    else if (b[0] >= 0xE0 && b[0] <= 0xEF) more = 2;
+    else if (b[0] >= 0xF0 && b[0] <= 0xF4) more = 3;
+    else return NULL;
+    if (b[0] == 0xE0) low = 0xA0;
+    if (b[0] == 0xED) high = 0x9F;
+    if (b[0] == 0xF0) low = 0x90;
+    if (b[0] == 0xF4) high = 0x8F;
+    if (b[1] < low || b[1] > high) return NULL;
+    for (int i = 2; i <= more; i++)
+        if (b[i] < 0x80 || b[i] > 0xBF) return NULL;
+    return p + more + 1;
+}
+
+/* `p` behind the opening quote; returns the position OF the closing quote. */
+static inline const char *feed_string(feed_scan *s, const char *p, int *escaped, const char *field) {
+    for (;;) {
+        unsigned char c = (unsigned char)*p;
+        if (c == '"') return p;
+        if (FEED_LIKELY(c >= 0x20 && c < 0x80 && c != '\\')) {
+            p++;
+        } else if (c == '\\') {
+            *escaped = 1;
+            char e = p[1];
+            if (e == 'u') {
+                for (int i = 2; i < 6; i++)
+                    if (!feed_is_hex(p[i])) return feed_fail(s, FEED_E_SYNTAX, p + i, field);
+                p += 6;
+            } else if (e && strchr("\"\\/bfnrt", e)) {
+                p += 2;
+            } else {
+                return feed_fail(s, FEED_E_SYNTAX, p + 1, field);
+            }
+        } else if (c >= 0x80) {
+            const char *next = feed_utf8(p);
+            if (!next) return feed_fail(s, FEED_E_UTF8, p, field);
+            p = next;
+        } else {
+            return feed_fail(s, FEED_E_SYNTAX, p, field);
+        }
+    }
+}
+
+static inline int feed_digit(char c) { return (unsigned char)(c - '0') <= 9; }
+
+/* A JSON number of any form; `*integer` says whether it is a non-negative integer of at most 18 digits. */
+static inline const char *feed_number(feed_scan *s, const char *p, int *integer, int64_t *value,
+                                      const char *field) {
+    const char *start = p;
+    uint64_t v = 0;
+    while (feed_digit(*p)) v = v * 10 + (uint64_t)(*p++ - '0');
+    long digits = p - start;
+    if (FEED_LIKELY(digits > 0 && digits <= 18 && *p != '.' && (*p | 32) != 'e' && (*start != '0' || digits == 1))) {
+        *integer = 1;
+        *value = (int64_t)v;
+        return p;
+    }
+    *integer = 0;
+    p = start;
+    if (*p == '-') p++;
+    if (*p == '0') p++;
+    else if (*p >= '1' && *p <= '9') while (feed_digit(*p)) p++;
+    else return feed_fail(s, FEED_E_SYNTAX, p, field);
+    if (*p == '.') {
+        p++;
+        if (!feed_digit(*p)) return feed_fail(s, FEED_E_SYNTAX, p, field);
+        while (feed_digit(*p)) p++;
+    }
+    if (*p == 'e' || *p == 'E') {
+        p++;
+        if (*p == '+' || *p == '-') p++;
+        if (!feed_digit(*p)) return feed_fail(s, FEED_E_SYNTAX, p, field);
+        while (feed_digit(*p)) p++;
+    }
+    if (feed_digit(*p)) return feed_fail(s, FEED_E_SYNTAX, p, field); /* 01 */
+    return p;
+}
+
+static FEED_COLD const char *feed_skip(feed_scan *s, const char *p, int nesting, const char *field);
+
+static FEED_COLD const char *feed_skip_many(feed_scan *s, const char *p, int nesting, const char *field) {
+    const char open = *p, close = open == '{' ? '}' : ']';
+    if (nesting >= FEED_NESTING_MAX) return feed_fail(s, FEED_E_NESTING, p, field);
+    p = feed_ws(p + 1);
+    if (*p == close) return p + 1;
+    for (;;) {
+        if (open == '{') {
+            int escaped = 0;
+            if (*p != '"') return feed_fail(s, FEED_E_SYNTAX, p, field);
+            if (!(p = feed_string(s, p + 1, &escaped, field))) return NULL;
+            p = feed_ws(p + 1);
+            if (*p != ':') return feed_fail(s, FEED_E_SYNTAX, p, field);
+            p = feed_ws(p + 1);
+        }
+        if (!(p = feed_skip(s, p, nesting + 1, field))) return NULL;
+        p = feed_ws(p);
+        if (*p == close) return p + 1;
+        if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
+        p = feed_ws(p + 1);
+    }
+}
+
+/* Reads over one value of any type, checking all of it. */
+static FEED_COLD const char *feed_skip(feed_scan *s, const char *p, int nesting, const char *field) {
+    int escaped = 0, integer;
+    int64_t value;
+    switch (*p) {
+    case '{':
+    case '[':
+        return feed_skip_many(s, p, nesting, field);
+    case '"':
+        p = feed_string(s, p + 1, &escaped, field);
+        return p ? p + 1 : NULL;
+    case 't':
+        return strncmp(p, "true", 4) ? feed_fail(s, FEED_E_SYNTAX, p, field) : p + 4;
+    case 'f':
+        return strncmp(p, "false", 5) ? feed_fail(s, FEED_E_SYNTAX, p, field) : p + 5;
+    case 'n':
+        return strncmp(p, "null", 4) ? feed_fail(s, FEED_E_SYNTAX, p, field) : p + 4;
+    default:
+        return feed_number(s, p, &integer, &value, field);
+    }
+}
+
+/* ---- decimals -------------------------------------------------------------------------------- */
+
+/* The general case: any length, zeros in front and behind do not count. */
+static FEED_COLD const char *feed_decimal_long(feed_scan *s, const char *p, int64_t *mantissa,
+                                               uint32_t *decimals, const char *field) {
+    const char *start = p, *last = NULL;
+    uint64_t v = 0;
+    uint32_t fraction = 0, kept = 0;
+    while (feed_digit(*p)) p++;
+    if (p == start) return feed_fail(s, FEED_E_NUMBER, p, field);
+    if (*p == '.') {
+        const char *point = p++;
+        while (feed_digit(*p)) {
+            if (*p != '0') last = p;
+            p++;
+        }
+        if (p == point + 1) return feed_fail(s, FEED_E_NUMBER, p, field);
+        fraction = (uint32_t)(p - point - 1);
+        kept = last ? (uint32_t)(last - point) : 0;
+    }
+    if (*p != '"') return feed_fail(s, FEED_E_NUMBER, p, field);
+    if (fraction > FEED_DECIMALS_MAX) return feed_fail(s, FEED_E_RANGE, start, field);
+    const char *stop = p - fraction + kept;
+    for (const char *q = start; q < stop; q++) {
+        if (*q == '.') continue;
+        unsigned d = (unsigned)(*q - '0');
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) || __builtin_add_overflow(v, (uint64_t)d, &v) ||
+            v > (uint64_t)INT64_MAX)
+            return feed_fail(s, FEED_E_RANGE, start, field);
+    }
+    *mantissa = (int64_t)v;
+    *decimals = kept;
+    return p;
+}
+
+/* `p` behind the opening quote; returns the position OF the closing quote. Digits, at most one point
+ * with digits on both sides, nothing else. */
+static inline const char *feed_decimal_text(feed_scan *s, const char *p, int64_t *mantissa,
+                                            uint32_t *decimals, const char *field) {
+    const char *start = p;
+    uint64_t v = 0;
+    uint32_t fraction = 0;
+    while (feed_digit(*p)) v = v * 10 + (uint64_t)(*p++ - '0');
+    const char *point = p;
+    if (*p == '.') {
+        p++;
+        while (feed_digit(*p)) v = v * 10 + (uint64_t)(*p++ - '0');
+        fraction = (uint32_t)(p - point - 1);
+        if (fraction == 0) return feed_fail(s, FEED_E_NUMBER, p, field);
+    }
+    if (!FEED_LIKELY(*p == '"' && point != start && p - start <= 18))
+        return feed_decimal_long(s, start, mantissa, decimals, field);
+    *mantissa = (int64_t)v;
+    *decimals = fraction;
+    return p;
+}
+
+static const int64_t feed_pow10[19] = {
+    1LL, 10LL, 100LL, 1000LL, 10000LL, 100000LL, 1000000LL, 10000000LL, 100000000LL, 1000000000LL,
+    10000000000LL, 100000000000LL, 1000000000000LL, 10000000000000LL, 100000000000000LL,
+    1000000000000000LL, 10000000000000000LL, 100000000000000000LL, 1000000000000000000LL};
+
+/* mantissa * 10^-decimals as a count of 10^-exponent; 0 when that is not exact or too large. */
+static inline int feed_scale(int64_t *value, uint32_t decimals, uint32_t exponent) {
+    if (FEED_LIKELY(decimals == exponent) || *value == 0) return 1;
+    if (decimals < exponent)
+        return exponent - decimals <= 18 && !__builtin_mul_overflow(*value, feed_pow10[exponent - decimals], value);
+    if (decimals - exponent > 18 || *value % feed_pow10[decimals - exponent]) return 0;
+    *value /= feed_pow10[decimals - exponent];
+    return 1;
+}
+
+/* ---- levels ---------------------------------------------------------------------------------- */
+
+/* One level `["price","quantity"]`, spaces allowed; up to `extra` further elements are checked and dropped. */
+static inline const char *feed_level_one(feed_scan *s, const char *p, feed_level *out, int extra,
+                                         const char *field) {
+    uint32_t decimals;
+    if (*p != '[') return feed_fail(s, FEED_E_TYPE, p, field);
+    p = feed_ws(p + 1);
+    if (*p != '"') return feed_fail(s, FEED_E_TYPE, p, field);
+    out->offset = (uint32_t)(p + 1 - s->begin);
+    if (!(p = feed_decimal_text(s, p + 1, &out->price, &decimals, field))) return NULL;
+    if (out->price == 0) return feed_fail(s, FEED_E_PRICE, s->begin + out->offset, field);
+    out->price_decimals = (uint16_t)decimals;
+    p = feed_ws(p + 1);
+    if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
+    p = feed_ws(p + 1);
+    if (*p != '"') return feed_fail(s, FEED_E_TYPE, p, field);
+    if (!(p = feed_decimal_text(s, p + 1, &out->quantity, &decimals, field))) return NULL;
+    out->quantity_decimals = (uint16_t)decimals;
+    p = feed_ws(p + 1);
+    while (!FEED_LIKELY(*p == ']')) {
+        if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
+        if (extra-- <= 0) return feed_fail(s, FEED_E_TYPE, p, field);
+        if (!(p = feed_skip(s, feed_ws(p + 1), 2, field))) return NULL;
+        p = feed_ws(p);
+    }
+    return p + 1;
+}
+
+/* `p` at '['. */
+static inline const char *feed_levels(feed_scan *s, const char *p, feed_level *out, uint32_t *count,
+                                      int extra, const char *field) {
+    uint32_t n = 0;
+    p = feed_ws(p + 1);
+    if (*p == ']') {
+        *count = 0;
+        return p + 1;
+    }
+    for (;;) {
+        if (n == FEED_LEVELS_MAX) return feed_fail(s, FEED_E_LEVELS, p, field);
+        if (!(p = feed_level_one(s, p, &out[n], extra, field))) {
+            s->error.index = (int32_t)n;
+            return NULL;
+        }
+        n++;
+        p = feed_ws(p);
+        if (*p == ']') break;
+        if (!FEED_LIKELY(*p == ',')) return feed_fail(s, FEED_E_SYNTAX, p, field);
+        p = feed_ws(p + 1);
+    }
+    *count = n;
+    return p + 1;
+}
+
+#endif

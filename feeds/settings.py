@@ -1,0 +1,68 @@
+"""What a feed session is told, and what it reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from feeds.validation import ValidationSettings
+
+SECOND_NS = 1_000_000_000
+
+#: What a session counts (`FeedSession.statistics`).
+COUNTS = (
+    "gaps", "rewinds", "resyncs", "snapshot_requests", "snapshots", "snapshots_ignored", "snapshots_too_old",
+    "snapshot_failures", "buffered", "buffer_dropped", "buffer_overflows", "rejected", "duplicates",
+    "control", "control_errors", "unknown_symbols", "silences", "clock_jumps", "connects", "disconnects",
+    "crossed", "bad_levels",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Bounds and times of a session; 0 switches a time off."""
+
+    silence_ns: int = 3 * SECOND_NS  # no frame on a connection for this long: its books become STALE
+    reconnect_silence_ns: int = 15 * SECOND_NS  # ... and for this long: ask for a new connection
+    clock_jump_ns: int = (
+        2 * SECOND_NS
+    )  # the timer came this late, or the wall clock leaped: books become STALE
+    snapshot_timeout_ns: int = 10 * SECOND_NS
+    old_updates_max: int = 3  # so many old updates, none in sequence between, say that the numbers began anew
+    resync_tokens: int = 100  # snapshot requests at once ...
+    resync_per_second: float = 0.25  # ... and lasting; `feeds.resync.snapshot_budget` has them for a venue
+    resync_backoff_ns: int = SECOND_NS // 4
+    resync_backoff_max_ns: int = 30 * SECOND_NS
+    buffer_frames: int = 20_000
+    buffer_bytes: int = 64 * 1024 * 1024
+    gaps_kept: int = 10_000
+    rejections_kept: int = 100
+    connections: int = 64
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+
+
+class Gap(NamedTuple):
+    """A break in a depth stream: what was expected, what came."""
+
+    instrument_id: int
+    symbol: str
+    expected: int  # last proven (or last buffered) sequence, which the update should have followed
+    first_sequence: int
+    last_sequence: int
+    previous_sequence: int
+    frame_ns: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.symbol}: gap: expected an update after {self.expected}, got {self.first_sequence}"
+            f"..{self.last_sequence} after {self.previous_sequence}"
+        )
+
+
+class Rejection(NamedTuple):
+    """A frame or body that was refused, and why; `frame` is cut to its first bytes."""
+
+    frame_ns: int
+    connection: int  # -1 = a snapshot body
+    error: str
+    frame: bytes

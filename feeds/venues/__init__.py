@@ -1,0 +1,43 @@
+"""The venues: one folder each, one name per symbol namespace."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from feeds.errors import VenueError
+
+if TYPE_CHECKING:
+    from feeds.adapter import VenueAdapter
+
+# Name → (module, class). Loaded on demand: a worker imports the decoder of its own venue only.
+ADAPTERS: dict[str, tuple[str, str]] = {
+    "binance_usdm": ("feeds.venues.binance_usdm.adapter", "BinanceUsdm"),
+}
+
+VENUE_ID: dict[str, int] = {"binance_usdm": 1}
+
+
+def get_adapter(name: str) -> VenueAdapter:
+    """Return the adapter of a venue.
+
+    Raises:
+        VenueError: no venue bears this name; the text lists those that exist.
+    """
+    if name not in ADAPTERS:
+        raise VenueError(f"unknown venue {name!r}; known venues: {', '.join(sorted(ADAPTERS))}")
+    module, class_name = ADAPTERS[name]
+    adapter: VenueAdapter = getattr(import_module(module), class_name)()
+    return adapter
+
+
+def venue_name(venue_id: int) -> str:
+    """Return the name of a venue number.
+
+    Raises:
+        VenueError: no venue has this number.
+    """
+    for name, number in VENUE_ID.items():
+        if number == venue_id:
+            return name
+    raise VenueError(f"unknown venue number {venue_id}")
