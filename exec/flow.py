@@ -1,0 +1,165 @@
+"""What the gateway does with one intent, as plain functions: journal, OMS, journal, session, in that order.
+
+Cancels go out whatever happens to the journal; everything else is denied (JOURNAL) when it can not be
+journaled first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from exec.entries import EntryWriter
+from exec.oms import Oms
+from exec.order import Order
+from exec.session import OrderSession
+from shm.enums import IntentKind, Reason
+from shm.errors import JournalError
+from shm.records import IntentRecord
+
+_NEW, _CANCEL, _REPLACE, _MASS_CANCEL, _MASS_STATUS = (
+    int(IntentKind.NEW),
+    int(IntentKind.CANCEL),
+    int(IntentKind.REPLACE),
+    int(IntentKind.MASS_CANCEL),
+    int(IntentKind.MASS_STATUS),
+)
+
+
+def process_intent(
+    intent: IntentRecord,
+    reason: int,
+    *,
+    ring_sequence: int,
+    from_slot: int,
+    oms: Oms,
+    session: OrderSession,
+    entries: EntryWriter,
+    clock: Callable[[], int],
+    now_ns: int,
+) -> Order | None:
+    """Carry out one intent after the gate's verdict.
+
+    Args:
+        intent: as consumed from the ring.
+        reason: verdict of the gate, 0 = passed.
+        ring_sequence: the intent's sequence in its ring; journaled, so that a restart skips it.
+        from_slot: worker slot whose ring it came from.
+        oms: orders.
+        session: where commands go.
+        entries: the journal.
+        clock: stamps `send_ns` right after the session took the command.
+        now_ns: time of the gate's verdict.
+
+    Returns:
+        The order sent or replaced, None when nothing was (or only cancels were).
+
+    Raises:
+        Nothing for a full journal or a lost session: those are reports. What `oms.on_report` raises passes.
+    """
+    kind = intent.kind
+    try:
+        entries.intent(intent, ring_sequence, from_slot, reason, now_ns)
+    except JournalError:
+        if kind in (_NEW, _REPLACE):
+            reason = reason or Reason.JOURNAL
+    if reason:
+        oms.deny(intent, reason, now_ns)
+        return None
+    if kind == _NEW:
+        return send_new(intent, oms, session, entries, clock, now_ns)
+    if kind == _CANCEL:
+        order = oms.on_cancel(intent, now_ns)
+        if order is not None:
+            _send_cancel(order, oms, session, entries, clock, now_ns)
+    elif kind == _MASS_CANCEL:
+        cancel_orders(oms.mass_cancel_targets(intent), oms, session, entries, clock, now_ns)
+    elif kind == _REPLACE:
+        return send_replace(intent, oms, session, entries, clock, now_ns)
+    elif kind == _MASS_STATUS:
+        oms.status_reports(intent, now_ns)
+    return None
+
+
+def send_new(
+    intent: IntentRecord,
+    oms: Oms,
+    session: OrderSession,
+    entries: EntryWriter,
+    clock: Callable[[], int],
+    now_ns: int,
+) -> Order | None:
+    """Make and send a new order; without a session or journal it is REJECTED, never sent."""
+    order = oms.accept_new(intent, now_ns)
+    if not session.is_connected:
+        oms.not_sent(order, now_ns)
+        return None
+    try:
+        entries.sent(_NEW, order, now_ns)
+    except JournalError:
+        oms.not_sent(order, now_ns, Reason.JOURNAL)
+        return None
+    session.new(order, now_ns)
+    oms.mark_sent(order, clock())
+    return order
+
+
+def send_replace(
+    intent: IntentRecord,
+    oms: Oms,
+    session: OrderSession,
+    entries: EntryWriter,
+    clock: Callable[[], int],
+    now_ns: int,
+) -> Order | None:
+    """Send a replace of a working order; without a session or journal it is REPLACE_REJECTED."""
+    if not session.is_connected:
+        oms.deny(intent, Reason.NOT_RECEIVED, now_ns)
+        return None
+    order = oms.request_replace(intent, now_ns)
+    if order is None:
+        return None
+    try:
+        entries.sent(_REPLACE, order, now_ns)
+    except JournalError:
+        oms.replace_not_sent(order, Reason.JOURNAL, now_ns)
+        return None
+    session.replace(order, now_ns)
+    oms.mark_sent(order, clock())
+    return order
+
+
+def cancel_orders(
+    orders: Iterable[Order],
+    oms: Oms,
+    session: OrderSession,
+    entries: EntryWriter,
+    clock: Callable[[], int],
+    now_ns: int,
+) -> int:
+    """Send a cancel for each order that has none under way (orphans, halt, stop); returns how many."""
+    count = 0
+    for order in orders:
+        if oms.request_cancel(order, now_ns):
+            _send_cancel(order, oms, session, entries, clock, now_ns)
+            count += 1
+    return count
+
+
+def _send_cancel(
+    order: Order,
+    oms: Oms,
+    session: OrderSession,
+    entries: EntryWriter,
+    clock: Callable[[], int],
+    now_ns: int,
+) -> None:
+    if not session.is_connected:
+        oms.cancel_not_sent(order, Reason.NOT_RECEIVED, now_ns)
+        return
+    try:
+        entries.sent(_CANCEL, order, now_ns)
+    except JournalError:
+        # A cancel must go out; the restart will find the order and ask the venue.
+        oms.statistics.unjournaled += 1
+    session.cancel(order, now_ns)
+    oms.mark_sent(order, clock())

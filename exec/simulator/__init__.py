@@ -1,0 +1,4 @@
+"""The one matching and queue model: paper trading, replay and the simulated venues all fill from it.
+
+`matcher` holds the venue, `depth` what is displayed, `queue_position` how resting orders advance.
+"""
