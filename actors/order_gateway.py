@@ -1,0 +1,421 @@
+"""The order gateway: intents in; gate, OMS, journal, session; reports, positions and PnL out.
+
+One gateway per account. Its start is its recovery: the journal of this epoch is replayed whether there is
+anything in it or not. It watches the strategy workers: the orders of one that is gone or stalls are canceled.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from actors.errors import ActorError
+from actors.gateway_settings import OrderGatewaySettings
+from actors.journals import DigestJournal
+from actors.position_board import PositionBoard
+from actors.runtime import spec as names
+from actors.runtime.actor import Actor
+from actors.runtime.context import Context
+from actors.runtime.host import ORDER_INTENTS
+from actors.runtime.mailboxes import IntentSource
+from actors.runtime.schedule import Timer
+from actors.runtime.settings import read_settings
+from exec.entries import EntryWriter
+from exec.flow import cancel_orders, process_intent
+from exec.oms import Oms
+from exec.paper import PaperSession
+from exec.recovery import Recovered, recover, resume_paper
+from feeds.core import TRADE_NOT_MARKET
+from risk.exposure import ExposureBook
+from risk.gate import Gate
+from shm.enums import (
+    BookState,
+    IntentKind,
+    JournalKind,
+    ReportKind,
+    SegmentKind,
+    TradingState,
+    WorkerState,
+)
+from shm.errors import JournalError
+from shm.journal import Journal, read_journal
+from shm.records import IntentRecord, MarketRecord, ReportRecord
+from shm.ring import Producer
+
+_NEW, _REPLACE = int(IntentKind.NEW), int(IntentKind.REPLACE)
+_MASS_STATUS = int(IntentKind.MASS_STATUS)
+_SENDS = frozenset({_NEW, _REPLACE})
+_ALIVE = frozenset({int(WorkerState.STARTING), int(WorkerState.RUNNING), int(WorkerState.DRAINING)})
+# A strategy worker that the supervisor calls stalled keeps its orders until its heartbeat is orphan_ns old.
+_KEEPS_ORDERS = _ALIVE | {int(WorkerState.STALLED)}
+_LIVE = int(BookState.LIVE)
+_COUNTED = {
+    int(ReportKind.NEW): "orders.new",
+    int(ReportKind.CANCELED): "orders.canceled",
+    int(ReportKind.DENIED): "orders.denied",
+    int(ReportKind.REJECTED): "orders.rejected",
+    int(ReportKind.FILL): "fills",
+    int(ReportKind.REPLACED): "orders.replaced",
+    int(ReportKind.REPLACE_REJECTED): "orders.replace_rejected",
+    int(ReportKind.CANCEL_REJECTED): "orders.cancel_rejected",
+    int(ReportKind.EXPIRED): "orders.expired",
+}
+_SLOT_SHIFT, _SLOT_MASK = 40, 63
+_UNSENT_MAX = 100_000
+_QUIESCE_STEP_NS = 2_000_000
+
+
+class OrderGateway(Actor):
+    """The actor; see the module."""
+
+    role: ClassVar[str] = "order_gateway"
+    is_critical: ClassVar[bool] = True
+    wants_cycle: ClassVar[bool] = True
+
+    def __init__(self, context: Context, settings: Mapping[str, Any]) -> None:
+        super().__init__(context, settings)
+        self.config = read_settings(OrderGatewaySettings, settings, self.role)
+        host = context.host
+        self._host = host
+        self._slot = host.spec.slot
+        self.exposures = ExposureBook(host.instruments.get)
+        self.journal = self._open_journal()
+        self.entries = EntryWriter(self.journal)
+        self.oms = Oms(host.spec.epoch, self.exposures, self._on_report)
+        self.session: PaperSession
+        self.recovered = Recovered()
+        self.board = PositionBoard(host.positions(self._slot), self.exposures)
+        self.gate = Gate(
+            epoch=host.spec.epoch,
+            control=host.control,
+            slab_of=host.slab_of,
+            is_alive=self._is_alive,
+            limits=self.config.make_limits(),
+            exposures=self.exposures,
+            instruments=host.instruments,
+            find_order=self.oms.order,
+        )
+        self.gate.generation = host.spec.generation
+        self._producers: dict[int, Producer] = {}
+        self._unsent: dict[int, deque[bytes]] = {}
+        self._has_unsent = False
+        self._moved: dict[int, None] = {}
+        self._timer: Timer | None = None
+        self._is_halted = False
+        self._is_resuming = False  # the venue confirms old orders again: they are not new ones
+        self._listed = 0
+        self._counters = {kind: context.counter(name) for kind, name in _COUNTED.items()}
+        self._filled = context.counter("orders.filled")
+        self._skipped = context.counter("gateway.skipped")
+        self._mass_cancels = context.counter("gateway.mass_cancels")
+        self._orphans = context.counter("gateway.orphans_canceled")
+        self._recovered_orders = context.counter("gateway.recovered_orders")
+        self._journal_faults = context.counter("gateway.journal_faults")
+        self._dropped = context.counter("gateway.reports_dropped")
+        self._voided = context.counter("gateway.queue_voided")
+        self._intent_ns = context.histogram("hop.intent_ns")
+        self._gate_ns = context.histogram("hop.gate_ns")
+        self._send_ns = context.histogram("hop.send_ns")
+        self._tick_to_trade_ns = context.histogram("tick_to_trade_ns")
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Raise SettingsError for what OrderGatewaySettings does not allow."""
+        read_settings(OrderGatewaySettings, settings, cls.role).make_limits()
+
+    # ---- start ----------------------------------------------------------------------------------
+
+    def _journal_directory(self) -> Path | None:
+        state_dir = self._host.spec.state_dir
+        return Path(state_dir) / f"journal-{self._slot}" if state_dir else None
+
+    def _open_journal(self) -> Journal | DigestJournal:
+        directory = self._journal_directory()
+        if directory is None:
+            if not self._host.scheduler.is_virtual:
+                raise ActorError("order_gateway: no state directory for the journal")
+            return DigestJournal()
+        spec = self._host.spec
+        directory.mkdir(parents=True, exist_ok=True)
+        return Journal.open(directory, spec.instance, spec.epoch, file_bytes=self.config.journal_file_bytes)
+
+    def on_attach(self) -> None:
+        """Open the intent ring of every strategy worker and the report ring back."""
+        host = self._host
+        for slot in host.spec.strategies:
+            reports = host.spsc(names.reports_name(self._slot, slot), SegmentKind.REPORT_RING)
+            self._producers[slot] = host.producer(reports)
+            self._unsent[slot] = deque()
+
+    def subscriptions(self) -> Sequence[int]:
+        """All instruments of the run: marks for PnL, books and trades for the simulated venue."""
+        return [row.instrument_id for row in self.context.instruments]
+
+    def on_start(self, reason: str, *_: Any) -> None:
+        """Recover from the journal, settle what was under way, and only then take intents."""
+        del reason  # start and recovery are one path
+        now = self.context.now_ns()
+        directory = self._journal_directory()
+        entries = read_journal(directory, self._host.spec.epoch) if directory is not None else ()
+        self.recovered = recover(entries, self.oms, now_ns=now)
+        config = self.config
+        self.session = PaperSession(
+            self._on_venue_report,
+            entry_latency_ns=config.entry_latency_us * 1000,
+            response_latency_ns=config.response_latency_us * 1000,
+            first_trade_id=self.recovered.last_trade_id + 1,
+            first_venue_order_id=self.recovered.last_venue_order_id + 1,
+        )
+        self._list_instruments()
+        resumed = self.oms.open_count
+        self._recovered_orders.inc(resumed)
+        self._is_resuming = True
+        resume_paper(self.session, self.oms, self.recovered, self.entries, self.context.now_ns, now)
+        self._is_resuming = False
+        self._offer_tail()
+        self.board.store_all(now)
+        self._open_intents()
+        self.on_halt()
+        self.on_cycle(now)
+
+    def _list_instruments(self) -> None:
+        """Take new rows of the table to the session and the journal."""
+        table = self.context.instruments
+        if len(table) == self._listed:
+            return
+        config = self.config
+        for row in list(table)[self._listed :]:
+            depth = self._host.slab_of(row.instrument_id).depth
+            self.session.simulator.add_instrument(
+                row, depth, maker_fee_e8=config.maker_fee_e8, taker_fee_e8=config.taker_fee_e8
+            )
+            if not self.recovered.entries:
+                self.journal.append(JournalKind.INSTRUMENT, row.to_bytes(), self.context.now_ns())
+            self.board.add(row.instrument_id)
+            self._listed += 1
+
+    def _offer_tail(self) -> None:
+        """Offer the last journaled reports again: their actors may not have had them (at least once)."""
+        for payload in self.recovered.tail:
+            self._route(int.from_bytes(payload[16:24], "little"), payload)
+
+    def _open_intents(self) -> None:
+        host = self._host
+        for slot in host.spec.strategies:
+            ring = host.inbound(names.intents_name(slot, self._slot), SegmentKind.INTENT_RING)
+            host.add_source(IntentSource(host.consumer(ring), ORDER_INTENTS, self._on_intent, slot))
+
+    def _is_alive(self, slot: int) -> bool:
+        return self._host.control.slot(slot).state in _ALIVE
+
+    # ---- intents --------------------------------------------------------------------------------
+
+    def _on_intent(self, from_slot: int, sequence: int, intent: IntentRecord) -> None:
+        """Gate, journal and carry out one intent; the ring's position moves on after this returns."""
+        if sequence <= self.recovered.consumed.get(from_slot, 0):
+            self._skipped.inc(1)  # journaled by the process before this one
+            return
+        now_ns = self.context.now_ns
+        now = now_ns()
+        self._intent_ns.record(now - intent.decide_ns)
+        reason = self.gate.check(intent, now)
+        gate_ns = now_ns()
+        self._gate_ns.record(gate_ns - now)
+        kind = intent.kind
+        if kind == _MASS_STATUS:
+            self._watch_workers(gate_ns)  # a reborn worker asks: its predecessor's orders go first
+        if not reason and kind in _SENDS:
+            self._refresh_depth(intent.instrument_id, gate_ns)
+        order = process_intent(
+            intent,
+            reason,
+            ring_sequence=sequence,
+            from_slot=from_slot,
+            oms=self.oms,
+            session=self.session,
+            entries=self.entries,
+            clock=now_ns,
+            now_ns=gate_ns,
+        )
+        if order is not None:
+            send_ns = now_ns()
+            self._send_ns.record(send_ns - gate_ns)
+            if intent.frame_ns:
+                self._tick_to_trade_ns.record(send_ns - intent.frame_ns)
+        self.board.touch(intent.instrument_id)
+
+    def _refresh_depth(self, instrument_id: int, now: int) -> None:
+        self._moved.pop(instrument_id, None)
+        snapshot = self._host.slab_of(instrument_id).load(instrument_id)
+        # Levels of a book that is not LIVE are nobody's offer: nothing may fill against them.
+        if snapshot is not None and snapshot.certificate.state == _LIVE:
+            self.session.on_book(instrument_id, snapshot.bids, snapshot.asks, now)
+
+    # ---- market data ----------------------------------------------------------------------------
+
+    def on_book(self, record: MarketRecord) -> None:
+        """Mark the position; after this cycle's intents, move the venue if an order rests or is under way."""
+        instrument_id = record.instrument_id
+        bid, ask = record.value0, record.value2
+        if bid > 0 and ask > 0:
+            self.exposures.mark(instrument_id, (bid + ask) >> 1)
+        if self.session.simulator.has_resting(instrument_id) or self.session.next_due_ns() is not None:
+            self._moved[instrument_id] = None
+
+    def on_trade(self, record: MarketRecord) -> None:
+        """A public trade moves queues and fills."""
+        if record.flags & TRADE_NOT_MARKET:
+            return
+        instrument_id = record.instrument_id
+        if self.session.simulator.has_resting(instrument_id):
+            now = self.context.now_ns()
+            self.session.on_trade(instrument_id, record.value0, record.value1, record.side, now)
+
+    def on_status(self, record: MarketRecord) -> None:
+        """A book that left LIVE hides what stands ahead of our orders."""
+        if record.book_state != _LIVE:
+            self._moved.pop(record.instrument_id, None)
+            self._voided.inc(self.session.simulator.void_queue(record.instrument_id))
+
+    def on_lapped(self, lost: int) -> None:
+        """Trades were missed: nobody knows what stood ahead of our orders any more."""
+        del lost
+        self._voided.inc(self.session.simulator.void_queue())
+
+    # ---- reports --------------------------------------------------------------------------------
+
+    def _on_venue_report(self, report: Any, now_ns: int) -> None:
+        self.oms.apply_report(report, now_ns)
+
+    def _on_report(self, report: ReportRecord) -> None:
+        """Journal a report, then bring positions, counters and the actor up to date."""
+        try:
+            self.entries.report(report, report.report_ns)
+        except JournalError:
+            self._journal_faults.inc(1)
+        counter = self._counters.get(report.kind)
+        if counter is not None and not (self._is_resuming and report.kind == ReportKind.NEW):
+            counter.inc(1)
+        if report.kind == ReportKind.FILL and not report.leaves_units:
+            self._filled.inc(1)
+        self.board.touch(report.instrument_id)
+        self._route(report.client_order_id, report.to_bytes())
+
+    def _route(self, client_order_id: int, payload: bytes) -> None:
+        slot = client_order_id >> _SLOT_SHIFT & _SLOT_MASK
+        producer = self._producers.get(slot)
+        if producer is None:
+            return
+        unsent = self._unsent[slot]
+        if unsent or not producer.offer(payload):
+            if len(unsent) >= _UNSENT_MAX:
+                unsent.popleft()
+                self._dropped.inc(1)
+            unsent.append(payload)
+            self._has_unsent = True
+
+    def _flush_reports(self) -> None:
+        self._has_unsent = False
+        for slot, unsent in self._unsent.items():
+            producer = self._producers[slot]
+            while unsent and producer.offer(unsent[0]):
+                unsent.popleft()
+            self._has_unsent = self._has_unsent or bool(unsent)
+
+    # ---- time -----------------------------------------------------------------------------------
+
+    def on_cycle(self, now_ns: int) -> None:
+        """After each duty cycle: what moved or is due at the venue, unsent reports, changed positions."""
+        for instrument_id in list(self._moved):
+            self._refresh_depth(instrument_id, now_ns)
+        due = self.session.next_due_ns()
+        if due is not None and due <= now_ns:
+            self.session.on_timer(now_ns)
+            due = self.session.next_due_ns()
+        if self._has_unsent:
+            self._flush_reports()
+        self.board.flush(now_ns)
+        if due is not None or self._timer is not None:
+            self._wake_at(due)
+
+    def _wake_at(self, due: int | None) -> None:
+        timer = self._timer
+        if timer is not None and not timer.is_canceled and timer.due_ns == due:
+            return
+        if timer is not None:
+            timer.cancel()
+        self._timer = None if due is None else self.context.call_at(due, self._on_due)
+
+    def _on_due(self) -> None:
+        self._timer = None
+        self.on_cycle(self.context.now_ns())
+
+    def on_heartbeat(self, now_ns: int) -> None:
+        """Watch strategy workers and the halt word; store positions at their marks."""
+        self._list_instruments()
+        self._watch_workers(now_ns)
+        if not self._is_halted:
+            self.on_halt()
+        self.board.touch_held()
+        self.on_cycle(now_ns)
+
+    def _watch_workers(self, now_ns: int) -> None:
+        for slot in self._host.spec.strategies:
+            worker = self._host.control.slot(slot)
+            if slot == self._slot:
+                orphans = self.oms.orphans(slot, self._host.spec.incarnation)
+            elif worker.state not in _KEEPS_ORDERS or now_ns - worker.heartbeat_ns > self.config.orphan_ns:
+                orphans = self.oms.open_by_worker(slot)
+            else:
+                orphans = self.oms.orphans(slot, worker.incarnation)
+            if orphans and not self.config.keep_orphans:
+                self._orphans.inc(self._cancel(orphans, now_ns))
+
+    def _cancel(self, orders: Sequence[Any], now_ns: int) -> int:
+        context = self.context
+        return cancel_orders(orders, self.oms, self.session, self.entries, context.now_ns, now_ns)
+
+    def cancel_all(self) -> int:
+        """Cancel every order that is not terminal; returns how many cancels were sent."""
+        count = self._cancel(self.oms.open_orders(), self.context.now_ns())
+        if count:
+            self._mass_cancels.inc(1)
+        return count
+
+    # ---- halt, generations, stop ----------------------------------------------------------------
+
+    def on_halt(self) -> None:
+        """HALTED: nothing may rest."""
+        if self._host.control.halt_state()[0] == TradingState.HALTED:
+            self._is_halted = True
+            self.cancel_all()
+            self.on_cycle(self.context.now_ns())
+        else:
+            self._is_halted = False
+
+    def on_config(self, settings: Mapping[str, Any], generation: int) -> None:
+        """New limits; everything else needs a new run."""
+        super().on_config(settings, generation)
+        self.config = read_settings(OrderGatewaySettings, settings, self.role)
+        self.gate.set_limits(self.config.make_limits())
+        self.gate.generation = generation
+        payload = generation.to_bytes(8, "little")
+        self.journal.append(JournalKind.GENERATION, payload, self.context.now_ns())
+
+    async def on_quiesce(self, deadline_ns: int) -> None:
+        """Cancel everything and wait until nothing rests."""
+        context = self.context
+        while self.oms.open_count and context.now_ns() < deadline_ns:
+            self.cancel_all()
+            self.on_cycle(context.now_ns())
+            if self.oms.open_count:
+                await context.sleep(_QUIESCE_STEP_NS)
+
+    async def on_stop(self) -> None:
+        """Nothing rests, everything is stored, the journal is closed."""
+        await self.on_quiesce(self.context.now_ns() + 1_000_000_000)
+        self._flush_reports()
+        self.board.store_all(self.context.now_ns())
+        self.journal.close()

@@ -1,0 +1,244 @@
+"""The reference actor: all public HTTP of a run, on the housekeeping core.
+
+It loads the venues' instrument data into the instrument table (its worker is started first and is ready only
+once the rows are there), then serves snapshot requests: a 64-byte record from a feed worker becomes an HTTP
+request, the raw body goes back through a blob ring. It looks into no body but that of the instrument data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from actors.errors import ActorError, SettingsError
+from actors.feed_ports import REQUEST, blob_key, raise_error
+from actors.runtime import spec as names
+from actors.runtime.actor import Actor
+from actors.runtime.context import Context
+from actors.runtime.host import ORDER_COLD
+from actors.runtime.mailboxes import CallSource
+from actors.runtime.settings import read_settings
+from feeds.adapter import HttpRequest, VenueAdapter
+from feeds.errors import TransportError
+from feeds.transport.rest import HttpReply, RestClient
+from feeds.transport.throttle import TokenBucket
+from feeds.transport.tls import client_context
+from feeds.venues import get_adapter
+from shm.blobs import BlobProducer
+from shm.enums import SegmentKind
+from shm.instruments import Instrument
+from shm.ring import Consumer
+
+STATUS_NO_ANSWER = 0
+OFFER_RETRY_NS = 2_000_000
+OFFER_RETRIES = 1000
+REST_RETRY_NS = (100_000_000, 300_000_000, 1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceVenue:
+    """One venue the reference actor serves.
+
+    Args:
+        venue: its name in the configuration.
+        adapter: adapter name.
+        rest_url: base address.
+        symbols: whose instrument rows are loaded; empty = all the venue has.
+        priority: of the instruments' ring, 1 critical .. 4 experimental.
+        feed_slot: worker slot of the feed that writes their books.
+        ca_file: PEM file of a private authority.
+        snapshot_levels: depth of snapshots, 0 = by the number of instruments (`VenueAdapter.choose_depth`).
+        concurrency: requests under way at once.
+        timeout_s: of one request.
+    """
+
+    venue: str
+    adapter: str
+    rest_url: str
+    symbols: list[str]
+    feed_slot: int
+    priority: int = 2
+    ca_file: str | None = None
+    snapshot_levels: int = 0
+    concurrency: int = 2
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.priority <= 4:
+            raise SettingsError(f"reference: priority {self.priority} of {self.venue} is outside 1..4")
+        if self.concurrency < 1:
+            raise SettingsError(f"reference: concurrency of {self.venue} must be 1 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSettings:
+    """Settings of the role `reference`: one `ReferenceVenue` object per venue."""
+
+    venues: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Served:
+    """One venue at run time: its adapter, its client, and how many requests may be under way."""
+
+    def __init__(self, settings: ReferenceVenue, context: Context) -> None:
+        self.settings = settings
+        self.adapter: VenueAdapter = get_adapter(settings.adapter)
+        tls = client_context(settings.ca_file) if settings.rest_url.startswith("https") else None
+        weight = self.adapter.snapshot_weight_per_minute
+        self.client = RestClient(
+            settings.rest_url,
+            now_ns=context.now_ns,
+            ssl_context=tls,
+            budget=TokenBucket(weight, weight / 60),
+            used_weight_header=self.adapter.used_weight_header,
+            timeout_s=settings.timeout_s,
+        )
+        self.slots = asyncio.Semaphore(settings.concurrency)
+        self.levels = settings.snapshot_levels
+        self.awaited: dict[tuple[int, int], int] = {}  # (feed, instrument) → number of its newest request
+
+    async def get(self, request: HttpRequest) -> HttpReply:
+        """Send one request within the concurrency limit and the weight budget."""
+        async with self.slots:
+            return await self.client.send(request.method, request.path, request.weight)
+
+
+class Reference(Actor):
+    """The actor; see the module. Live only: a replay takes snapshots from its capture."""
+
+    role: ClassVar[str] = "reference"
+    is_critical: ClassVar[bool] = True
+
+    def __init__(self, context: Context, settings: Mapping[str, Any]) -> None:
+        super().__init__(context, settings)
+        rows = read_settings(ReferenceSettings, settings, self.role).venues
+        self._venues = [read_settings(ReferenceVenue, row, self.role) for row in rows]
+        self._served: dict[int, _Served] = {}
+        self._blobs: dict[int, BlobProducer] = {}
+        self._requests = context.counter("reference.requests")
+        self._failures = context.counter("reference.failures")
+        self._merged = context.counter("reference.merged")
+        self._lost = context.counter("reference.lost")
+
+    def on_attach(self) -> None:
+        """Open the request ring of every feed worker and the blob ring back."""
+        host, slot = self.context.host, self.context.host.spec.slot
+        for feed in host.spec.feeds:
+            consumer = host.consumer(
+                host.inbound(names.requests_name(feed.slot, slot), SegmentKind.BLOB_RING)
+            )
+            blobs = host.spsc(names.blobs_name(slot, feed.slot), SegmentKind.BLOB_RING)
+            self._blobs[feed.slot] = BlobProducer(blobs, host.bells, slot)
+            host.add_source(CallSource(ORDER_COLD, self._poll_of(feed.slot, consumer), consumer.pending))
+
+    async def on_start(self, reason: str, *_: Any) -> None:
+        """Load the instruments of every venue; ready once the rows stand in the table."""
+        for settings in self._venues:
+            served = _Served(settings, self.context)
+            self._served[served.adapter.venue_id] = served
+            if reason != "restart" or not self._has_rows(served):
+                self._add_rows(served, await self._fetch_instruments(served))
+            count = sum(row.venue_id == served.adapter.venue_id for row in self.context.instruments)
+            served.levels = served.adapter.choose_depth(count, settings.snapshot_levels).levels
+
+    async def on_stop(self) -> None:
+        """Close the HTTP clients."""
+        for served in self._served.values():
+            await served.client.close()
+
+    # ---- instruments ----------------------------------------------------------------------------
+
+    async def _fetch_instruments(self, served: _Served) -> bytes:
+        request = served.adapter.instruments_request()
+        said = ""
+        for delay_ns in (*REST_RETRY_NS, -1):
+            try:
+                reply = await served.get(request)
+            except TransportError as error:
+                said = str(error)
+            else:
+                if reply.is_ok:
+                    return reply.body
+                said = f"{request.method} {served.settings.rest_url}{request.path}: status {reply.status}"
+            self._failures.inc(1)
+            if delay_ns >= 0:
+                await self.context.sleep(delay_ns)
+        raise ActorError(f"no instrument data of {served.settings.venue}: {said}")
+
+    def _has_rows(self, served: _Served) -> bool:
+        rows = {row.symbol for row in self.context.instruments if row.venue_id == served.adapter.venue_id}
+        return bool(rows) and rows.issuperset(served.settings.symbols)
+
+    def _add_rows(self, served: _Served, body: bytes) -> None:
+        settings = served.settings
+        table = self.context.instruments
+        for row in served.adapter.parse_instruments(body, settings.symbols or None):
+            if table.by_symbol(row.venue_id, row.symbol) is None:
+                table.add(self._placed(row, settings))
+
+    @staticmethod
+    def _placed(row: Instrument, settings: ReferenceVenue) -> Instrument:
+        return replace(row, slab=settings.feed_slot, priority=settings.priority)
+
+    # ---- snapshots ------------------------------------------------------------------------------
+
+    def _poll_of(self, feed_slot: int, consumer: Consumer) -> Any:
+        buffer = bytearray(16 * REQUEST.size)
+
+        def poll(limit: int) -> int:
+            count: int = consumer.poll_into(buffer, min(limit, 16))
+            for index in range(count):
+                instrument_id, venue_id, request = REQUEST.unpack_from(buffer, index * REQUEST.size)
+                self._serve(feed_slot, instrument_id, venue_id, request)
+            consumer.commit(count)
+            return count
+
+        return poll
+
+    def _serve(self, feed_slot: int, instrument_id: int, venue_id: int, request: int) -> None:
+        self._requests.inc(1)
+        served = self._served.get(venue_id)
+        key = (feed_slot, instrument_id)
+        if served is not None:
+            is_awaited = key in served.awaited
+            served.awaited[key] = request
+            if is_awaited:  # a feed that lost patience asks again: one answer serves both, and costs once
+                self._merged.inc(1)
+                return
+        work = self._answer_request(served, feed_slot, instrument_id, request)
+        self.context.host.scheduler.spawn(work, lambda: None, lambda error: self._broken(error))
+
+    def _broken(self, error: Exception) -> None:
+        self.context.host.guard(self.context.actor_id, "snapshot", raise_error, error)
+
+    async def _answer_request(
+        self, served: _Served | None, feed_slot: int, instrument_id: int, request: int
+    ) -> None:
+        status, body = STATUS_NO_ANSWER, b"its venue is not served here"
+        if served is not None:
+            try:
+                status, body = await self._snapshot(served, instrument_id)
+            finally:
+                request = served.awaited.pop((feed_slot, instrument_id))
+        if not 200 <= status < 300:
+            self._failures.inc(1)
+        await self._answer(feed_slot, blob_key(instrument_id, request), status, body)
+
+    async def _snapshot(self, served: _Served, instrument_id: int) -> tuple[int, bytes]:
+        symbol = self.context.instruments.get(instrument_id).symbol
+        try:
+            reply = await served.get(served.adapter.snapshot_request(symbol, served.levels))
+        except TransportError as error:
+            return STATUS_NO_ANSWER, str(error).encode()
+        return reply.status, reply.body
+
+    async def _answer(self, feed_slot: int, key: int, status: int, body: bytes) -> None:
+        for _ in range(OFFER_RETRIES):
+            if self._blobs[feed_slot].offer(key, status, body):
+                return
+            await self.context.sleep(
+                OFFER_RETRY_NS
+            )  # the feed is behind; it asks again if this takes too long
+        self._lost.inc(1)

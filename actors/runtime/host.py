@@ -1,0 +1,497 @@
+"""One worker's actors, rings and dispatch: what the live worker and the virtual host have in common."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from actors.errors import ActorError
+from actors.runtime import spec as names
+from actors.runtime.actor import HANDLERS, Actor, overridden
+from actors.runtime.context import Context
+from actors.runtime.faults import Binding, FaultPolicy
+from actors.runtime.intents import Clock, IntentPort, Moment, OrderIds
+from actors.runtime.mailboxes import (
+    Mailbox,
+    MarketSource,
+    ReportSource,
+    Route,
+    Source,
+)
+from actors.runtime.resync import records_of
+from actors.runtime.schedule import Scheduler
+from actors.runtime.state import StateStore
+from actors.runtime.tasks import AsyncHandler
+from exec.order import make_client_order_id
+from shm.book import BookSlab
+from shm.control import Control
+from shm.doorbell import BellSet
+from shm.enums import RecordKind, ReportKind, SegmentKind
+from shm.instruments import Instrument, InstrumentTable
+from shm.metrics import Metrics
+from shm.positions import Position, PositionTable
+from shm.records import ReportRecord
+from shm.ring import BroadcastRing, Consumer, Producer, SpscRing, Subscriber
+from shm.segment import Segment, SegmentSource
+
+#: Order of the sources of a mailbox: reports first (they change what may be quoted), then the market rings
+#: by priority, then intents, so that what a strategy decides in a pass leaves in the same pass.
+ORDER_REPORTS = 5
+ORDER_MARKET = 10  # times priority
+ORDER_INTENTS = 60
+ORDER_COLD = 80
+
+#: States are saved with every that-many-th heartbeat.
+SAVE_BEATS = 10
+
+ANSWER_NS = 2_000_000_000
+
+_KINDS = {
+    "on_book": RecordKind.BOOK,
+    "on_bbo": RecordKind.BBO,
+    "on_trade": RecordKind.TRADE,
+    "on_status": RecordKind.STATUS,
+    "on_mark": RecordKind.MARK,
+}
+
+MakeActor = Callable[[str, Context, Mapping[str, Any]], Actor]
+Notify = Callable[[dict[str, Any]], None]
+
+
+class Host:
+    """Hosts the actors of one worker spec.
+
+    Args:
+        spec: which actors, which rings.
+        segments: opens segments by short name; the host only attaches.
+        clock, scheduler, utc_ns: time.
+        make_actor: the role registry.
+        has_bells: whether publishing signals parked workers (False on the virtual clock).
+        notify: receives messages for the supervisor (actor suspended, restarted).
+    """
+
+    def __init__(
+        self,
+        spec: names.WorkerSpec,
+        segments: SegmentSource,
+        clock: Clock,
+        scheduler: Scheduler,
+        utc_ns: Callable[[], int],
+        make_actor: MakeActor,
+        *,
+        has_bells: bool = True,
+        notify: Notify | None = None,
+    ) -> None:
+        self.spec = spec
+        self.clock = clock
+        self.scheduler = scheduler
+        self.utc_ns = utc_ns
+        self.notify: Notify = notify or (lambda _message: None)
+        self.is_stopping = False
+        self._segments = segments
+        self._open: dict[str, Segment] = {}
+        self._make_actor = make_actor
+        control = self.open(names.control_name(), SegmentKind.CONTROL).payload
+        self.control = Control.attach(control)
+        self.slot = self.control.slot(spec.slot)
+        self.bells = BellSet(control) if has_bells else None
+        self.metrics = Metrics.attach(self.open(names.metrics_name(spec.slot), SegmentKind.METRICS).payload)
+        self.instruments = InstrumentTable.attach(
+            self.open(names.instruments_name(), SegmentKind.INSTRUMENTS).payload
+        )
+        self.states = StateStore(self.open(names.state_name(spec.slot), SegmentKind.STATE).payload)
+        self.moment = Moment(clock, spec.instrument_capacity)
+        self.mailbox = Mailbox(self.moment, self.metrics)
+        self.mailbox.on_error = self._on_route_error
+        self.bindings: list[Binding] = []
+        self.faults = FaultPolicy(self)
+        self._by_id: dict[int, Binding] = {}
+        self._shared: dict[str, Any] = {}
+        self._slabs: dict[int, BookSlab] = {}
+        self._positions: dict[int, PositionTable] = {}
+        self._producers: dict[int, Producer] = {}
+        self._rings: dict[tuple[int, int], list[Binding]] = {}
+        self._ring_ids: dict[tuple[int, int], set[int]] = {}
+        self._cyclers: list[Binding] = []
+        self._beats = 0
+        self._lapped = self.metrics.counter("ring.lapped")
+        self._conflated = self.metrics.counter("drain.conflated")
+        base = make_client_order_id(spec.epoch, spec.slot, spec.incarnation, 0)
+        self._ids = OrderIds(base)
+
+    # ---- segments -------------------------------------------------------------------------------
+
+    def open(self, short: str, kind: SegmentKind, *, writable: bool = True) -> Segment:
+        """Attach a segment once and keep it until close()."""
+        segment = self._open.get(short)
+        if segment is None:
+            segment = self._segments.open(short, kind, writable=writable)
+            self._open[short] = segment
+        return segment
+
+    def slab(self, feed_slot: int) -> BookSlab:
+        """The book slab of a feed worker."""
+        slab = self._slabs.get(feed_slot)
+        if slab is None:
+            segment = self.open(names.books_name(feed_slot), SegmentKind.BOOKS)
+            slab = self._slabs[feed_slot] = BookSlab.attach(segment.payload)
+        return slab
+
+    def slab_of(self, instrument_id: int) -> BookSlab:
+        """The slab that holds an instrument's book."""
+        return self.slab(self.instruments.get(instrument_id).slab)
+
+    def positions(self, gateway_slot: int) -> PositionTable:
+        """The position table of a gateway."""
+        table = self._positions.get(gateway_slot)
+        if table is None:
+            segment = self.open(names.positions_name(gateway_slot), SegmentKind.POSITIONS)
+            table = self._positions[gateway_slot] = PositionTable.attach(
+                segment.payload, self.spec.instrument_capacity
+            )
+        return table
+
+    def spsc(self, short: str, kind: SegmentKind) -> SpscRing:
+        """Attach a lossless ring."""
+        return SpscRing.attach(self.open(short, kind).payload)
+
+    def inbound(self, short: str, kind: SegmentKind) -> SpscRing:
+        """Attach a lossless ring this worker consumes: its producer signals this worker's bell."""
+        ring = self.spsc(short, kind)
+        if self.bells is not None:
+            ring.subscribe_slot(self.spec.slot)
+        return ring
+
+    def producer(self, ring: SpscRing) -> Producer:
+        """This worker's writing end of a lossless ring."""
+        return Producer(ring, self.bells, self.spec.slot)
+
+    def consumer(self, ring: SpscRing) -> Consumer:
+        """This worker's reading end of a lossless ring."""
+        return Consumer(ring, self.bells)
+
+    def release(self) -> None:
+        """Let go of every actor and segment; the host is of no use afterwards."""
+        self.bindings.clear()
+        self._by_id.clear()
+        self._shared.clear()
+        self._open.clear()
+
+    # ---- look-ups -------------------------------------------------------------------------------
+
+    def find_instrument(self, name: str) -> Instrument:
+        """An instrument by canonical name, symbol or "venue_id:symbol".
+
+        Raises:
+            ActorError: none or several fit.
+        """
+        venue, _, symbol = name.rpartition(":")
+        found = [
+            row
+            for row in self.instruments
+            if (not venue or row.venue_id == int(venue)) and symbol in (row.canonical, row.symbol)
+        ]
+        if len(found) != 1:
+            what = "unknown instrument" if not found else "several venues have instrument"
+            raise ActorError(f"{what} {name!r}")
+        return found[0]
+
+    def gateway_of(self, spec: names.ActorSpec) -> int | None:
+        """Slot of the gateway an actor trades through: its setting `gateway`, else the first one."""
+        gateways = self.spec.gateways
+        return int(spec.settings.get("gateway", gateways[0])) if gateways else None
+
+    def position_of(self, spec: names.ActorSpec, instrument_id: int) -> Position | None:
+        """The position the actor's gateway stored for an instrument."""
+        gateway = self.gateway_of(spec)
+        return None if gateway is None else self.positions(gateway).load(instrument_id)
+
+    def binding(self, actor_id: int) -> Binding | None:
+        """The binding of an actor hosted here."""
+        return self._by_id.get(actor_id)
+
+    # ---- start ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Make every actor, attach it, start it, and only then let records reach it."""
+        for index, actor_spec in enumerate(self.spec.actors):
+            port = self._make_port(actor_spec) if self.spec.slot in self.spec.strategies else None
+            context = Context(self, actor_spec, port)
+            actor = self._make_actor(actor_spec.role, context, actor_spec.settings)
+            binding = Binding(index, actor_spec, context, actor)
+            self.bindings.append(binding)
+            self._by_id[actor_spec.actor_id] = binding
+        if self._producers:
+            for gateway in self.spec.gateways:
+                ring = self.inbound(names.reports_name(gateway, self.spec.slot), SegmentKind.REPORT_RING)
+                source = ReportSource(self.mailbox, self.consumer(ring), ORDER_REPORTS, self._on_report)
+                self.mailbox.add_source(source)
+        for binding in self.bindings:
+            binding.actor.on_attach()
+        for binding in self.bindings:
+            await self.faults.call_start(binding, self.spec.start_reason)
+
+    def _make_port(self, actor_spec: names.ActorSpec) -> IntentPort | None:
+        gateway = self.gateway_of(actor_spec)
+        if gateway is None:
+            return None
+        producer = self._producers.get(gateway)
+        if producer is None:
+            ring = self.spsc(names.intents_name(self.spec.slot, gateway), SegmentKind.INTENT_RING)
+            producer = self._producers[gateway] = self.producer(ring)
+        return IntentPort(
+            producer,
+            self.moment,
+            self._ids,
+            self.metrics,
+            actor_id=actor_spec.actor_id,
+            worker_slot=self.spec.slot,
+            incarnation=self.spec.incarnation,
+            epoch=self.spec.epoch,
+            generation=self.spec.generation,
+        )
+
+    async def begin(self, binding: Binding, reason: str) -> None:
+        """Start one actor: state, positions and working orders first, records last."""
+        actor, context = binding.actor, binding.context
+        subscriptions = list(actor.subscriptions())
+        if reason == "restart" and context.can_send:
+            await self._learn_working_orders(binding)
+        saved = self.states.load(binding.index, binding.spec.actor_id)
+        if saved is not None:
+            actor.load_state(*saved)
+        positions: dict[int, Position] = {}
+        for instrument_id in subscriptions if self.spec.gateways else ():
+            position = self.position_of(binding.spec, instrument_id)
+            if position is not None:
+                positions[instrument_id] = position
+        state = None if saved is None else saved[1]
+        answer = actor.on_start(reason, state, positions, dict(context.working))
+        if inspect.isawaitable(answer):
+            await answer
+        context.is_quoting = not self.is_stopping
+        self._bind(binding, subscriptions)
+        self.resync(subscriptions)
+
+    async def _learn_working_orders(self, binding: Binding) -> None:
+        request = binding.context.request_status()
+        deadline = self.clock.now_ns() + ANSWER_NS
+        binding.awaits_status = request or 0
+        while binding.awaits_status and self.clock.now_ns() < deadline:
+            await self.scheduler.sleep(1_000_000)
+
+    def _bind(self, binding: Binding, instrument_ids: Sequence[int]) -> None:
+        actor = binding.actor
+        used = [name for name in HANDLERS if overridden(actor, name)]
+        for instrument_id in instrument_ids:
+            row = self.instruments.get(instrument_id)
+            ring = (row.slab, row.priority)
+            self._subscribe(ring)
+            if binding not in self._rings[ring]:
+                self._rings[ring].append(binding)
+            self._ring_ids[ring].add(instrument_id)
+        for name in used:
+            handler = self._handler(binding, name, conflate=name != "on_trade")
+            # Strategies first: a gateway in the same worker books and matches after the decision.
+            route = Route(handler, binding, name, 1 if actor.is_critical else 0)
+            binding.routes.append(route)
+            for instrument_id in instrument_ids:
+                self.mailbox.add_route(_KINDS[name], instrument_id, route)
+        binding.on_report = self._handler(binding, "on_report", conflate=False)
+        if actor.wants_cycle:
+            self._cyclers.append(binding)
+        binding.activate()
+
+    def _handler(self, binding: Binding, name: str, *, conflate: bool) -> Callable[[Any], object]:
+        handler = getattr(binding.actor, name)
+        if not inspect.iscoroutinefunction(handler):
+            return handler  # type: ignore[no-any-return]
+        return AsyncHandler(
+            handler,
+            self.scheduler,
+            lambda error: self.faults.fail(binding, name, error),
+            conflate=conflate,
+            on_conflated=lambda: self._conflated.inc(1),
+        )
+
+    def _subscribe(self, ring: tuple[int, int]) -> None:
+        if ring in self._rings:
+            return
+        self._rings[ring] = []
+        self._ring_ids[ring] = set()
+        feed_slot, priority = ring
+        payload = self.open(names.market_name(feed_slot, priority), SegmentKind.MARKET_RING).payload
+        broadcast = BroadcastRing.attach(payload)
+        if self.bells is not None:
+            broadcast.subscribe_slot(self.spec.slot)
+        source = MarketSource(
+            self.mailbox,
+            Subscriber(broadcast),
+            ORDER_MARKET * priority,
+            lambda lost: self._on_lapped(ring, lost),
+        )
+        self.mailbox.add_source(source)
+
+    def share(self, key: str, make: Callable[[], Any]) -> Any:
+        """One object per worker and key, made on first use: what several actors of a role have in common."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+    def add_source(self, source: Source) -> None:
+        """Add an input of an infrastructure role (intents, requests, blobs)."""
+        self.mailbox.add_source(source)
+
+    # ---- running --------------------------------------------------------------------------------
+
+    def drain(self, limit: int = 256) -> int:
+        """One duty cycle: drain all rings, then the roles that work after each cycle."""
+        total = self.mailbox.drain(limit)
+        if self._cyclers:
+            now = self.clock.now_ns()
+            for binding in self._cyclers:
+                if binding.is_active:
+                    self.faults.call(binding, "on_cycle", binding.actor.on_cycle, now)
+        return total
+
+    def guard(self, actor_id: int, name: str, call: Callable[..., object], *args: Any) -> None:
+        """Call something on behalf of an actor; what it raises suspends that actor only."""
+        binding = self._by_id[actor_id]
+        self.faults.call(binding, name, call, *args)
+
+    def resync(self, instrument_ids: Sequence[int]) -> None:
+        """Dispatch STATUS and BOOK from the slab: after a lap, and to a subscriber that just started."""
+        for instrument_id in instrument_ids:
+            snapshot = self.slab_of(instrument_id).load(instrument_id)
+            if snapshot is None or snapshot.certificate.state == 0:
+                continue
+            for record in records_of(snapshot):
+                self.mailbox.deliver(record)
+
+    def _on_lapped(self, ring: tuple[int, int], lost: int) -> None:
+        self._lapped.inc(lost)
+        for binding in list(self._rings[ring]):
+            if binding.is_active:
+                self.faults.call(binding, "on_lapped", binding.actor.on_lapped, lost)
+        self.resync(sorted(self._ring_ids[ring]))
+
+    def _on_report(self, report: ReportRecord) -> None:
+        binding = self._by_id.get(report.actor_id)
+        if binding is None:
+            return
+        binding.context.apply_report(report)
+        if (
+            binding.awaits_status
+            and report.kind == ReportKind.STATUS
+            and report.client_order_id == binding.awaits_status
+        ):
+            binding.awaits_status = 0
+        elif binding.is_active and binding.on_report is not None:
+            self.faults.call(binding, "on_report", binding.on_report, report)
+
+    def _on_route_error(self, route: Route, error: Exception) -> None:
+        self.faults.fail(route.binding, route.name, error)
+
+    # ---- generations, state, stop ---------------------------------------------------------------
+
+    def remake(self, binding: Binding) -> None:
+        """Replace a suspended actor by a fresh one of the same spec."""
+        self.unbind(binding)
+        binding.actor = self._make_actor(binding.spec.role, binding.context, binding.spec.settings)
+        binding.actor.on_attach()
+
+    def unbind(self, binding: Binding) -> None:
+        """Take an actor's handlers out of the dispatch."""
+        self.mailbox.remove_routes(binding)
+        binding.routes.clear()
+        for bound in self._rings.values():
+            if binding in bound:
+                bound.remove(binding)
+        if binding in self._cyclers:
+            self._cyclers.remove(binding)
+
+    def apply_generation(self, number: int, settings: Mapping[int, Mapping[str, Any]]) -> None:
+        """Swap to a config generation; called between two duty cycles, so each decision has exactly one.
+
+        Raises:
+            SettingsError: an actor's new settings are wrong; nothing changed in this worker.
+        """
+        for binding in self.bindings:
+            new = settings.get(binding.spec.actor_id)
+            if new is not None:
+                type(binding.actor).check_settings(new)
+        for binding in self.bindings:
+            new = settings.get(binding.spec.actor_id)
+            if new is not None:
+                binding.spec.settings = dict(new)
+                self.faults.call(binding, "on_config", binding.actor.on_config, new, number)
+            binding.context.set_generation(number)
+        self.spec.generation = number
+        self.slot.generation = number
+
+    def heartbeat(self) -> None:
+        """Tell the world this worker lives, and give roles their slow periodic call."""
+        now = self.clock.now_ns()
+        self.slot.heartbeat_ns = now
+        self.slot.cycles = self.mailbox.cycles
+        self.slot.cycle_ns_max = self.mailbox.cycle_ns_max
+        for binding in self.bindings:
+            if binding.is_active:
+                self.faults.call(binding, "on_heartbeat", binding.actor.on_heartbeat, now)
+        self._beats += 1
+        if self._beats % SAVE_BEATS == 0:
+            self.save_states()
+
+    def save_states(self) -> None:
+        """Store the state of every actor that has one; called at a message boundary."""
+        for binding in self.bindings:
+            if binding.is_active and overridden(binding.actor, "save_state"):
+                self.faults.call(binding, "save_state", self._save_state, binding)
+
+    def _save_state(self, binding: Binding) -> None:
+        state = binding.actor.save_state()
+        if state is not None and state != binding.saved:
+            version = type(binding.actor).state_version
+            self.states.save(binding.index, binding.spec.actor_id, version, state)
+            binding.saved = state
+
+    async def stop_quoting(self) -> None:
+        """No new order from here on: strategies stop and their orders are canceled."""
+        self.is_stopping = True
+        for binding in self.bindings:
+            if not binding.actor.is_critical:
+                await self._stop_actor(binding)
+
+    async def quiesce(self, limit_ns: int) -> None:
+        """Bring outstanding work to an end: the gateways cancel all orders and wait until none rests."""
+        for binding in self.bindings:
+            if not binding.is_stopped:
+                answer = binding.actor.on_quiesce(self.clock.now_ns() + limit_ns)
+                if inspect.isawaitable(answer):
+                    await answer
+
+    def on_halt(self) -> None:
+        """The halt word changed: tell every actor now instead of at its next intent."""
+        for binding in self.bindings:
+            if binding.is_active:
+                self.faults.call(binding, "on_halt", binding.actor.on_halt)
+
+    async def stop(self) -> None:
+        """Stop all actors, infrastructure last."""
+        await self.stop_quoting()
+        for binding in reversed(self.bindings):
+            await self._stop_actor(binding)
+
+    async def _stop_actor(self, binding: Binding) -> None:
+        if binding.is_stopped:
+            return
+        binding.is_stopped = True
+        binding.context.is_quoting = False
+        if binding.is_active:
+            self.faults.call(binding, "save_state", self._save_state, binding)
+        binding.context.cancel_timers()
+        await self.faults.call_stop(binding)
+        if binding.context.working:
+            binding.context.mass_cancel()
+        binding.deactivate(keep_reports=True)

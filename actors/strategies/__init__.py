@@ -1,0 +1,1 @@
+"""Trading strategies: actors that read books and write intents."""

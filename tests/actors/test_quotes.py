@@ -1,0 +1,45 @@
+"""Where the market maker quotes: on the grid, never crossing the book or itself, against its inventory."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.strategies.market_maker import quote_targets
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1, 50),
+    st.integers(50, 10**6),
+    st.integers(1, 500),
+    st.integers(0, 2000),
+    st.integers(-5000, 5000),
+    st.integers(0, 10),
+)
+def test_quotes_never_cross(tick: int, steps: int, spread: int, half: int, skew: int, improve: int) -> None:
+    bid, ask = steps * tick, (steps + spread) * tick
+    low, high = quote_targets(bid, ask, tick, half, skew, improve * tick)
+    assert low % tick == 0
+    assert high % tick == 0
+    assert 0 < low < ask
+    assert high > bid
+    assert low < high
+    assert low <= bid + improve * tick
+    assert high >= ask - improve * tick
+
+
+def test_flat_and_tight_joins_the_top_of_book() -> None:
+    assert quote_targets(1000, 1001, 1, 0, 0, 0) == (1000, 1001)
+
+
+def test_long_inventory_moves_both_quotes_down() -> None:
+    flat = quote_targets(1000, 1010, 1, 8, 0, 0)
+    long = quote_targets(1000, 1010, 1, 8, 3, 0)
+    assert long[0] == flat[0] - 3
+    assert long[1] == max(flat[1] - 3, 1010)
+
+
+def test_off_grid_prices_are_rounded_away_from_the_other_side() -> None:
+    low, high = quote_targets(1001, 1019, 5, 0, 0, 0)
+    assert (low, high) == (1000, 1020)

@@ -1,0 +1,1 @@
+"""The whole engine in one process on a virtual clock."""
