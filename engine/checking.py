@@ -1,0 +1,102 @@
+"""Everything that can be told wrong about a configuration without starting anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from actors.errors import RoleError, SettingsError
+from actors.roles import role_class
+from engine.config import Config, VenueConfig
+from engine.errors import ConfigError, Problem
+from engine.placement import allowed_cores
+from engine.topology import RunIdentity, VenueUrls, build_topology, gateway_settings, strategy_settings
+from feeds.errors import VenueError
+from feeds.venues import get_adapter
+from risk.errors import LimitsError
+
+
+def expected_urls(venue: VenueConfig) -> VenueUrls:
+    """Addresses that stand for those a simulated venue will have; its symbols are its own affair."""
+    if venue.simulated is None:
+        return VenueUrls(venue.websocket_url or "", venue.rest_url or "", venue.ca_file)
+    count = venue.simulated.instruments or 1
+    symbols = tuple(venue.symbols) or tuple(f"(simulated {i})" for i in range(count))
+    return VenueUrls("ws://127.0.0.1", "http://127.0.0.1", None, symbols)
+
+
+def check_config(config: Config, file: str = "") -> str:
+    """Build the topology of a configuration without starting it.
+
+    Args:
+        config: validated.
+        file: name used in errors.
+
+    Returns:
+        The placement it would have on this machine.
+
+    Raises:
+        ConfigError: a file or adapter it names is not there, or a role is not known or refuses its settings.
+        TopologyError: the graph can not run.
+    """
+    missing = [
+        Problem(f"venues.{name}.{key}", f"there is no file {path}")
+        for name, venue in config.venues.items()
+        for key, path in _files(venue)
+        if not Path(path).is_file()
+    ]
+    missing += _unknown_adapters(config)
+    if missing:
+        raise ConfigError(file or "configuration", missing)
+    urls = {name: expected_urls(venue) for name, venue in config.venues.items()}
+    identity = RunIdentity(config.name or "check", 1, "", os.getpid())
+    loose = config.model_copy(
+        update={
+            "strategies": [
+                s if config.venues[s.venue].symbols else s.model_copy(update={"instruments": "all"})
+                for s in config.strategies
+            ]
+        }
+    )
+    topology = build_topology(loose, urls, identity, allowed_cores())
+    check_settings(config, file)
+    return topology.placement
+
+
+def check_settings(config: Config, file: str = "") -> None:
+    """Let each strategy's role, and the gateway, read its settings as they will in their worker.
+
+    Raises:
+        ConfigError: naming each role that is not known or refuses.
+    """
+    asked = [
+        (f"strategies[{i}]", s.kind, strategy_settings(config, s)) for i, s in enumerate(config.strategies)
+    ]
+    asked.append(("orders", "order_gateway", gateway_settings(config)))
+    problems = []
+    for key, role, settings in asked:
+        try:
+            role_class(role).check_settings(settings)
+        except RoleError as error:
+            problems.append(Problem(f"{key}.kind", str(error)))
+        except (SettingsError, LimitsError) as error:
+            problems.append(Problem(f"{key}.settings" if key != "orders" else "orders or risk", str(error)))
+    if problems:
+        raise ConfigError(file or "configuration", problems)
+
+
+def _unknown_adapters(config: Config) -> list[Problem]:
+    problems = []
+    for name, venue in config.venues.items():
+        try:
+            get_adapter(venue.adapter)
+        except VenueError as error:
+            problems.append(Problem(f"venues.{name}.adapter", str(error)))
+    return problems
+
+
+def _files(venue: VenueConfig) -> list[tuple[str, str]]:
+    files = [("ca_file", venue.ca_file)]
+    if venue.simulated is not None:
+        files += [("simulated.capture", path) for path in venue.simulated.capture]
+    return [(key, path) for key, path in files if path is not None]

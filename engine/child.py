@@ -1,0 +1,145 @@
+"""The only entry of a child process: what happens in it before its work begins.
+
+`python -P -m engine.child --spec-fd N` becomes a worker. `python -P -m engine.child --exec PARENT --
+ARGV…` becomes a command that dies with its parent. Only the supervisor interprets signals, so a worker
+ignores them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from actors.runtime.spec import WorkerSpec
+
+DEFAULT_ENTRY = "actors.runtime.worker:run_worker"
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+# Numbers of <sys/prctl.h> and <sys/mman.h>.
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+PR_SET_TIMERSLACK = 29
+MCL_CURRENT_AND_FUTURE = 3
+
+
+def _prctl(option: int, value: object) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.prctl(option, value, 0, 0, 0)) == 0
+
+
+def exec_command(parent: int, argv: Sequence[str]) -> int:
+    """Replace this process by a command that is killed when its parent ends.
+
+    Args:
+        parent: pid that must be the parent now; a different one means it has already died.
+        argv: program and arguments.
+
+    Returns:
+        An exit code, only if the program could not be started.
+    """
+    _prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    # The parent may have died before the request above was in force.
+    if os.getppid() != parent:
+        return 1
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(argv[0], list(argv))  # noqa: S606
+    except OSError as error:
+        print(f"{argv[0]}: {error.strerror}", file=sys.stderr)  # noqa: T201
+    return 127
+
+
+def read_spec(fd: int) -> WorkerSpec:
+    """Read the worker spec from an inherited descriptor and close it.
+
+    Raises:
+        SpecError: what is there is not a spec.
+    """
+    from actors.runtime.spec import WorkerSpec
+
+    with os.fdopen(fd, "rb") as file:
+        return WorkerSpec.from_json(file.read())
+
+
+def prepare(spec: WorkerSpec, *, lock_memory: bool) -> None:
+    """Name, priority, core, timer slack and memory of a worker process.
+
+    A core or priority that is refused is reported in the log and borne: the supervisor has checked what it
+        may use,
+    so this is a change of the machine while the engine runs.
+    """
+    _prctl(PR_SET_NAME, ctypes.c_char_p(f"rl:{spec.name}"[:15].encode()))
+    _prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(1))
+    try:
+        if spec.nice:
+            os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
+        if spec.core is not None:
+            os.sched_setaffinity(0, {spec.core})
+    except OSError as error:
+        print(f"{spec.name}: core {spec.core}, nice {spec.nice}: {error}", file=sys.stderr)  # noqa: T201
+    if lock_memory and ctypes.CDLL(None, use_errno=True).mlockall(MCL_CURRENT_AND_FUTURE) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        print(f"{spec.name}: memory is not locked: {reason}", file=sys.stderr)  # noqa: T201
+
+
+def load_entry(name: str) -> Callable[..., int | None]:
+    """The function `module:function` that runs a worker.
+
+    Raises:
+        ImportError, AttributeError: there is no such function.
+    """
+    module, _, function = name.partition(":")
+    entry: Callable[..., int | None] = getattr(importlib.import_module(module), function)
+    return entry
+
+
+def run_child(spec_fd: int, entry_name: str, *, lock_memory: bool) -> int:
+    """Become the worker that the spec describes; returns its exit code.
+
+    An exception is left to the interpreter: traceback on standard error, which is the worker's log, and
+        code 1.
+    """
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    spec = read_spec(spec_fd)
+    prepare(spec, lock_memory=lock_memory)
+    entry = load_entry(entry_name)
+    from shm.segment import NamedSegments, RunName
+
+    segments = NamedSegments(RunName(spec.instance, spec.epoch))
+    # What is alive after the imports lives until the end: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return entry(spec, segments) or 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line of a child and become it."""
+    parser = argparse.ArgumentParser(prog="engine.child", description=__doc__)
+    parser.add_argument("--spec-fd", type=int, default=-1)
+    parser.add_argument("--entry", default=DEFAULT_ENTRY)
+    parser.add_argument("--lock-memory", action="store_true")
+    parser.add_argument("--exec", type=int, default=0, metavar="PARENT")
+    parser.add_argument("command", nargs="*")
+    options = parser.parse_args(argv)
+    if options.exec:
+        return exec_command(options.exec, options.command)
+    if options.spec_fd < 0:
+        parser.error("either --spec-fd or --exec is needed")
+    return run_child(options.spec_fd, options.entry, lock_memory=options.lock_memory)
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)

@@ -1,0 +1,458 @@
+"""The configuration of a run: TOML in, typed and validated whole before anything changes.
+
+Every section is a model that refuses unknown keys and wrong types. Money limits are decimals of the quote
+currency (an integer or a decimal string, never a binary fraction) and become exact integers. Secrets are
+never in the file: a place that needs one takes `{ env = "NAME" }` or `{ file = "PATH" }`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.errors import ConfigError, Problem
+from engine.toml_lines import Key, find_line, key_lines
+from shm.errors import UnitsError
+from shm.units import parse_units
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"
+SECRET_WORD = re.compile(r"secret|password|passphrase|token|api_?key|private_?key", re.IGNORECASE)
+E8_DIGITS = 8
+E8 = 100_000_000
+
+
+class Section(BaseModel):
+    """Base of all sections: strict types, no unknown key, immutable."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class EngineConfig(Section):
+    """How processes are placed, watched and stopped."""
+
+    placement: Literal["default", "spread"] = "default"
+    pm_qos: bool = True
+    lock_memory: bool = False
+    heartbeat_ms: int = Field(default=100, ge=10, le=10_000)
+    orphan_ms: int = Field(default=500, ge=50, le=60_000)
+    stall_restart_s: float = Field(default=10.0, ge=0.0)
+    start_timeout_s: float = Field(default=30.0, gt=0.0)
+    shutdown_s: float = Field(default=5.0, gt=0.0)
+    restart_intensity: int = Field(default=5, ge=0)
+    restart_period_s: float = Field(default=30.0, gt=0.0)
+    spare_slots: int = Field(default=4, ge=0, le=16)
+
+
+class RunConfig(Section):
+    """How long and with which seed."""
+
+    duration_s: float | None = Field(default=None, gt=0.0)
+    seed: int = Field(default=1, ge=0)
+
+
+class SimulatedConfig(Section):
+    """A simulated venue on loopback, started as a child of the engine.
+
+    Either a seeded synthetic market (`instruments`, `rate`) or recorded frames (`capture`).
+    """
+
+    instruments: int | None = Field(default=None, ge=1, le=2_000)
+    rate: float | None = Field(default=None, ge=0.0)  # 0 is silence
+    seed: int | None = Field(default=None, ge=0)
+    capture: list[str] = []
+    speed: Literal["original", "max"] | float = "original"
+    times: Literal["shift", "original"] = "shift"
+    at_end: Literal["stop", "loop", "exit"] = "stop"
+    clients: int | None = Field(default=None, ge=1)
+    tls: bool = False
+    port: int = Field(default=0, ge=0, le=65_535)
+    rest_port: int = Field(default=0, ge=0, le=65_535)
+
+    @field_validator("speed")
+    @classmethod
+    def _speed_is_positive(cls, value: str | float) -> str | float:
+        if isinstance(value, float | int) and value <= 0:
+            raise ValueError('expected "original", "max" or a factor above 0')
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SimulatedConfig:
+        if self.capture and (self.instruments is not None or self.rate is not None):
+            raise ValueError(
+                "capture and instruments/rate exclude each other: recorded frames or a synthetic market"
+            )
+        return self
+
+
+class VenueConfig(Section):
+    """One venue: where it is and what to subscribe to."""
+
+    adapter: str
+    websocket_url: str | None = Field(default=None, pattern=r"^wss?://")
+    rest_url: str | None = Field(default=None, pattern=r"^https?://")
+    symbols: list[str] = []
+    priority: int = Field(default=1, ge=1, le=4)
+    depth_stream: str | None = None
+    trade_stream: str | None = None
+    ca_file: str | None = None
+    simulated: SimulatedConfig | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> VenueConfig:
+        if self.simulated is None:
+            missing = [k for k in ("websocket_url", "rest_url") if getattr(self, k) is None]
+            if missing:
+                raise ValueError(f"{' and '.join(missing)} missing (or give a `simulated` table)")
+            if not self.symbols:
+                raise ValueError("symbols missing: a real venue needs a list of its symbols")
+        elif self.websocket_url is not None or self.rest_url is not None:
+            raise ValueError(
+                "websocket_url and rest_url exclude `simulated`: the engine learns them from the venue"
+            )
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols are listed twice")
+        return self
+
+
+class StrategyConfig(Section):
+    """One strategy actor."""
+
+    name: str = Field(pattern=NAME)
+    kind: str
+    venue: str
+    instruments: Literal["all"] | list[str] = "all"
+    settings: dict[str, Any] = {}
+
+
+Money = int | str
+
+
+class RiskConfig(Section):
+    """Limits of the gate; money in quote currency, an integer or a decimal string; 0 = no limit.
+
+    `max_silence_ms` and `max_intent_age_ms` have no off: the proof that a book is alive is not optional.
+    """
+
+    max_order_units: int = Field(default=0, ge=0)
+    max_order_notional: Money = 0
+    max_position_notional: Money = 0
+    max_exposure: Money = 0
+    orders_per_s: int = Field(default=0, ge=0)
+    burst: int = Field(default=1, ge=1)
+    max_open_orders: int = Field(default=0, ge=0)
+    max_silence_ms: int = Field(default=2_000, ge=1)
+    max_data_age_ms: int = Field(default=0, ge=0)
+    max_intent_age_ms: int = Field(default=100, ge=1)
+    price_band_bps: int = Field(default=0, ge=0, lt=10_000)
+
+    @field_validator("max_order_notional", "max_position_notional", "max_exposure")
+    @classmethod
+    def _is_money(cls, value: Money) -> Money:
+        if money_e8(value) < 0:
+            raise ValueError("expected 0 or more")
+        return value
+
+
+class OrdersConfig(Section):
+    """How orders leave: `paper` fills them from live data in the gateway worker.
+
+    Fees that are not given are those of the instruments. Orders of a dead strategy worker are canceled, or
+    with `keep_orphans` left for its successor.
+    """
+
+    mode: Literal["paper"] = "paper"
+    maker_fee_bps: float | None = None
+    taker_fee_bps: float | None = None
+    keep_orphans: bool = False
+    entry_latency_us: int = Field(default=0, ge=0)
+    response_latency_us: int = Field(default=0, ge=0)
+
+
+class JournalConfig(Section):
+    """Journal files of the gateway."""
+
+    file_mib: int = Field(default=64, ge=1, le=4_096)
+
+
+class Config(Section):
+    """A whole configuration."""
+
+    name: str | None = Field(default=None, pattern=NAME)
+    engine: EngineConfig = EngineConfig()
+    run: RunConfig = RunConfig()
+    venues: dict[str, VenueConfig]
+    strategies: list[StrategyConfig] = []
+    risk: RiskConfig = RiskConfig()
+    orders: OrdersConfig = OrdersConfig()
+    journal: JournalConfig = JournalConfig()
+
+
+def money_e8(value: Money) -> int:
+    """An amount of money as an exact count of 10^-8.
+
+    Raises:
+        ValueError: not a decimal number, or finer than 10^-8.
+    """
+    if isinstance(value, int):
+        return value * E8
+    try:
+        return int(parse_units(value, E8_DIGITS))
+    except UnitsError as error:
+        raise ValueError(f'expected an amount with at most 8 decimals, got "{value}"') from error
+
+
+class SecretRef(Section):
+    """Where a secret is: the name of an environment variable or the path of a file, never the secret."""
+
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SecretRef:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('expected { env = "NAME" } or { file = "PATH" }')
+        return self
+
+    def read(self) -> str:
+        """The secret itself; call it only in the process that needs it.
+
+        Raises:
+            ConfigError: the variable is not set or the file can not be read.
+        """
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if value is None:
+                raise ConfigError("environment", [Problem(self.env, "is not set")])
+            return value
+        try:
+            return Path(str(self.file)).read_text().strip()
+        except OSError as error:
+            raise ConfigError(str(self.file), [Problem("", error.strerror or "can not be read")]) from error
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a configuration file.
+
+    Raises:
+        ConfigError: the file can not be read, is not TOML, or anything in it is wrong; all problems at once.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise ConfigError(str(path), [Problem("", f"can not be read: {reason}")]) from error
+    return parse_config(text, str(path), base=path.absolute().parent)
+
+
+def parse_config(text: str, file: str, base: Path | None = None) -> Config:
+    """Validate a configuration given as text.
+
+    Args:
+        text: TOML source.
+        file: name used in errors.
+        base: folder that relative paths in it start from, None = the current one.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+)", str(error))
+        line = int(found[1]) if found else 0
+        raise ConfigError(file, [Problem("", f"is not TOML: {error}", line)]) from error
+    lines = key_lines(text)
+    problems: list[Problem] = []
+    config: Config | None = None
+    try:
+        _resolve_paths(data, base or Path.cwd())
+        config = Config.model_validate(data)
+    except ValidationError as error:
+        problems = _problems(error, data, lines)
+    problems += [Problem(_dotted(k), text_, find_line(lines, k)) for k, text_ in _secrets(data, ())]
+    if config is not None:
+        problems += [Problem(_dotted(k), text_, find_line(lines, k)) for k, text_ in _references(config)]
+    if problems or config is None:
+        raise ConfigError(file, sorted(problems, key=lambda p: p.line))
+    return config
+
+
+def _resolve_paths(data: dict[str, Any], base: Path) -> None:
+    """Make the paths of a file absolute, so that every process of the run reads the same files."""
+    venues = data.get("venues")
+    for venue in venues.values() if isinstance(venues, dict) else ():
+        simulated = venue.get("simulated") if isinstance(venue, dict) else None
+        for table, key in ((venue, "ca_file"), (simulated, "capture")):
+            if not isinstance(table, dict):
+                continue
+            value = table.get(key)
+            if isinstance(value, str):
+                table[key] = str(base / Path(value).expanduser())
+            elif isinstance(value, list):
+                table[key] = [str(base / Path(v).expanduser()) if isinstance(v, str) else v for v in value]
+
+
+def _references(config: Config) -> list[tuple[Key, str]]:
+    """Names that must point at something in the same file."""
+    found: list[tuple[Key, str]] = []
+    if not config.venues:
+        found.append((("venues",), "expected at least one [venues.NAME] table, got none"))
+    names: set[str] = set()
+    for i, strategy in enumerate(config.strategies):
+        if strategy.name in names:
+            found.append((("strategies", i, "name"), f'"{strategy.name}" is used twice'))
+        names.add(strategy.name)
+        venue = config.venues.get(strategy.venue)
+        if venue is None:
+            found.append((("strategies", i, "venue"), _no_such("venue", strategy.venue, config.venues)))
+        elif isinstance(strategy.instruments, list) and venue.symbols:
+            found += [
+                (
+                    ("strategies", i, "instruments"),
+                    _no_such("symbol of that venue", symbol, dict.fromkeys(venue.symbols)),
+                )
+                for symbol in strategy.instruments
+                if symbol not in venue.symbols
+            ]
+    found += [
+        (("venues", name), f"a venue name is lower-case letters, digits, - and _, got {name!r}")
+        for name in config.venues
+        if not re.match(r"^[a-z0-9][a-z0-9_-]{0,31}$", name)
+    ]
+    return found
+
+
+def _no_such(what: str, name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else f"; there are: {', '.join(known) or 'none'}"
+    return f'no {what} "{name}"{hint}'
+
+
+def _secrets(value: object, key: Key) -> list[tuple[Key, str]]:
+    """Places where a secret was written out instead of referred to."""
+    if isinstance(value, dict):
+        found = []
+        for name, item in value.items():
+            if SECRET_WORD.search(str(name)) and isinstance(item, str):
+                found.append(
+                    (
+                        (*key, name),
+                        'a secret must not be in the file: give { env = "NAME" } or { file = "PATH" }',
+                    )
+                )
+            else:
+                found += _secrets(item, (*key, name))
+        return found
+    if isinstance(value, list):
+        return [f for i, item in enumerate(value) for f in _secrets(item, (*key, i))]
+    return []
+
+
+def _problems(error: ValidationError, data: object, lines: dict[Key, int]) -> list[Problem]:
+    found: dict[Key, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        key, hint = _real_key(detail["loc"], data)
+        found.setdefault(key, []).append(_describe(detail["type"], detail, key, hint))
+    return [
+        Problem(_dotted(key), "; ".join(dict.fromkeys(texts)), find_line(lines, key))
+        for key, texts in found.items()
+    ]
+
+
+def _real_key(loc: tuple[int | str, ...], data: object) -> tuple[Key, str]:
+    """The part of a pydantic location that exists in the file; members of a union add names of their own.
+
+    Returns:
+        The key and the union member pydantic tried there, or an empty string.
+    """
+    key: Key = ()
+    value = data
+    for i, part in enumerate(loc):
+        if isinstance(value, dict):
+            if part in value:
+                value = value[part]
+            elif i < len(loc) - 1:
+                return key, str(part)
+            key += (part,)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+            key += (part,)
+        else:
+            return key, str(part)
+    return key, ""
+
+
+def _describe(kind: str, detail: Any, key: Key, hint: str) -> str:
+    message = str(detail["msg"])
+    if kind == "extra_forbidden":
+        return _unknown_key(key)
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    expected = re.sub(r"^Input should be (a valid |an? )?", "", message)
+    expected = re.sub(r"^(String) should ", r"a string that should ", expected).replace("dictionary", "table")
+    return f"expected {expected}, got {_shown(detail['input'])}" + (
+        f" (as {hint})" if hint and "expected" not in expected else ""
+    )
+
+
+def _shown(value: object) -> str:
+    names = {bool: "boolean", int: "integer", float: "float", str: "string", list: "array", dict: "table"}
+    name = names.get(type(value), type(value).__name__)
+    if isinstance(value, dict | list):
+        return f"{'an' if name == 'array' else 'a'} {name}"
+    text = (
+        f'"{value}"'
+        if isinstance(value, str)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
+    return f"{text} ({name})"
+
+
+def _unknown_key(key: Key) -> str:
+    known = _fields_at(key[:-1])
+    close = difflib.get_close_matches(str(key[-1]), known, n=3, cutoff=0.5)
+    if close:
+        return f"unknown key; did you mean {' or '.join(close)}?"
+    return f"unknown key; known here: {', '.join(known)}"
+
+
+def _fields_at(key: Key) -> list[str]:
+    """Field names of the section at a key."""
+    sections: dict[str, type[Section]] = {
+        "engine": EngineConfig,
+        "run": RunConfig,
+        "venues": VenueConfig,
+        "strategies": StrategyConfig,
+        "risk": RiskConfig,
+        "orders": OrdersConfig,
+        "journal": JournalConfig,
+        "simulated": SimulatedConfig,
+    }
+    section: type[Section] = Config
+    for part in key:
+        if isinstance(part, str):
+            section = sections.get(part, section)
+    return list(section.model_fields)
+
+
+def _dotted(key: Key) -> str:
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """The resolved configuration, defaults filled in, as JSON-ready data; secrets as references only."""
+    return config.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,125 @@
+"""The ordered stop: cancel orders first, then workers in reverse start order, commands last.
+
+Each step waits for an answer and no longer than its share; who does not answer is named and killed at the
+end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from signal import SIGTERM
+
+from engine.lifecycle import ALIVE
+from engine.processes import Child
+from shm.enums import WorkerState
+
+QUOTING = "quoting"
+ORDERS = "orders"
+EXIT = "exit"
+
+
+class Shutdown:
+    """One stop of a set of children.
+
+    Args:
+        timeout_s: for each step, and for each child's end.
+        on_event: called with one line per thing worth telling.
+    """
+
+    def __init__(self, timeout_s: float, on_event: Callable[[str], None]) -> None:
+        self._timeout_s = timeout_s
+        self._on_event = on_event
+        self._confirmed: dict[tuple[str, str], asyncio.Event] = {}
+        self._hurry = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Wait for nobody any more: the operator asked twice."""
+        self._hurry.set()
+
+    def on_stopped(self, name: str, phase: str) -> None:
+        """A worker confirmed a phase."""
+        event = self._confirmed.get((name, phase))
+        if event is not None:
+            event.set()
+
+    async def _bounded(self, waits: Sequence[asyncio.Task[object]]) -> None:
+        """Wait for all, for the timeout, or for hurry; what is left is canceled."""
+        if not waits:
+            return
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        everything = asyncio.ensure_future(asyncio.wait(waits))
+        await asyncio.wait([hurry, everything], timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in (hurry, everything, *waits):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(hurry, everything, *waits, return_exceptions=True)
+
+    async def phase(self, children: Sequence[Child], phase: str) -> list[str]:
+        """Ask workers for a phase and wait until each confirmed it or ended.
+
+        Returns:
+            Names of those that did neither.
+        """
+        asked = []
+        waits: list[asyncio.Task[object]] = []
+        for child in children:
+            if child.link is None or child.lifecycle.state not in ALIVE:
+                continue
+            event = self._confirmed[(child.name, phase)] = asyncio.Event()
+            if child.link.send({"op": "stop", "phase": phase}):
+                asked.append((child, event))
+                waits.append(asyncio.ensure_future(self._either(event, child.exited)))
+        await self._bounded(waits)
+        silent = [c.name for c, event in asked if not event.is_set() and not c.exited.is_set()]
+        if silent:
+            self._on_event(f"stop: {', '.join(silent)} did not confirm phase {phase}")
+        return silent
+
+    @staticmethod
+    async def _either(first: asyncio.Event, second: asyncio.Event) -> object:
+        tasks = [asyncio.ensure_future(first.wait()), asyncio.ensure_future(second.wait())]
+        try:
+            return await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def end(self, child: Child, *, by_signal: bool = False) -> None:
+        """End one child: ask, wait, then kill.
+
+        Args:
+            child: it may already be gone.
+            by_signal: ask by SIGTERM (a command); workers ignore signals and are asked on their link.
+        """
+        if not child.is_running:
+            return
+        if child.lifecycle.state in ALIVE and child.lifecycle.state is not WorkerState.DRAINING:
+            child.lifecycle.to(WorkerState.DRAINING)
+        if by_signal:
+            child.send_signal(SIGTERM)
+        elif child.link is not None:
+            child.link.send({"op": "stop", "phase": EXIT})
+        await self._bounded([asyncio.ensure_future(child.exited.wait())])
+        if child.is_running:
+            self._on_event(f"stop: {child.name} (pid {child.pid}) did not end by itself and was killed")
+            child.kill()
+            await child.exited.wait()
+
+    async def run(
+        self, workers: Sequence[Child], commands: Sequence[Child], traders: Sequence[Child]
+    ) -> None:
+        """The whole stop.
+
+        Args:
+            workers: in start order.
+            commands: in start order.
+            traders: workers that host strategies or gateways: all stop quoting, then orders are canceled.
+        """
+        await self.phase(traders, QUOTING)
+        await self.phase(traders, ORDERS)
+        for child in reversed(workers):
+            await self.end(child)
+        for child in reversed(commands):
+            await self.end(child, by_signal=True)

@@ -1,0 +1,327 @@
+"""From a configuration to processes, segments and rings; refuses a graph that can not run.
+
+Slot 0 is the supervisor and has no bell; workers have slots from 1 in start order: first the housekeeping
+worker with the reference actor (everybody needs its instrument table), then feeds, then gateway and
+strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actors.runtime.segments import SegmentPlan, Sizes, plan_segments
+from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec
+from engine.config import Config, RiskConfig, StrategyConfig, VenueConfig, money_e8
+from engine.errors import TopologyError
+from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place
+
+MARKET_CAPACITY = 65_536
+ORDER_CAPACITY = 4_096
+WORKER_SLOTS = 64
+INSTRUMENTS_MIN = 16
+# A simulated venue on loopback bears any number of snapshot requests: all books may resync at once.
+LOOPBACK_SESSION: Mapping[str, int] = {"resync_tokens": 1_000, "resync_per_second": 1_000}
+
+
+@dataclass(frozen=True, slots=True)
+class VenueUrls:
+    """Where a venue is reached; of a simulated one it is known only when that runs.
+
+    Attributes:
+        websocket_url, rest_url: base addresses.
+        ca_file: PEM file of the authority that signed its certificate, None = the system's.
+        symbols: what it trades, used when the configuration names no symbols.
+    """
+
+    websocket_url: str
+    rest_url: str
+    ca_file: str | None = None
+    symbols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """One worker before it has a slot: its name, role and actors."""
+
+    name: str
+    role: str
+    actors: tuple[ActorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Everything the supervisor must create and start.
+
+    Attributes:
+        workers: specs in start order; slots are 1, 2, …; descriptors and incarnation are filled in at each
+            spawn.
+        segments: what to create before the first spawn.
+        placement: one line for header and report, for example `default: feed@0 trade@1 housekeeping@-`.
+        spare_slots: bells made beyond the workers.
+    """
+
+    workers: tuple[WorkerSpec, ...]
+    segments: tuple[SegmentPlan, ...]
+    placement: str
+    spare_slots: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What the supervisor knows and every spec repeats."""
+
+    instance: str
+    epoch: int
+    state_dir: str
+    supervisor_pid: int
+
+
+def risk_limits(risk: RiskConfig) -> dict[str, int]:
+    """The fields of `risk.limits.Limits` that the configuration sets."""
+    return {
+        "max_order_units": risk.max_order_units,
+        "max_order_notional_e8": money_e8(risk.max_order_notional),
+        "max_position_notional_e8": money_e8(risk.max_position_notional),
+        "max_exposure_e8": money_e8(risk.max_exposure),
+        "orders_per_s": risk.orders_per_s,
+        "burst": risk.burst,
+        "max_open_orders": risk.max_open_orders,
+        "max_silence_ns": risk.max_silence_ms * 1_000_000,
+        "max_data_age_ns": risk.max_data_age_ms * 1_000_000,
+        "max_intent_age_ns": risk.max_intent_age_ms * 1_000_000,
+        "price_band_bps": risk.price_band_bps,
+    }
+
+
+def _symbols(venue: VenueConfig, urls: VenueUrls) -> list[str]:
+    return list(venue.symbols or urls.symbols)
+
+
+def _feed_actor(name: str, venue: VenueConfig, urls: VenueUrls) -> ActorSpec:
+    settings: dict[str, Any] = {
+        "venue": name,
+        "adapter": venue.adapter,
+        "websocket_url": urls.websocket_url,
+        "symbols": _symbols(venue, urls),
+        "priority": venue.priority,
+        "depth_stream": venue.depth_stream,
+        "trade_stream": venue.trade_stream,
+        "ca_file": venue.ca_file or urls.ca_file,
+        "session": dict(LOOPBACK_SESSION) if venue.simulated is not None else {},
+    }
+    return ActorSpec(0, "market_data", f"md-{name}", settings)
+
+
+def _reference_actor(config: Config, urls: Mapping[str, VenueUrls]) -> ActorSpec:
+    rows = [
+        {
+            "venue": name,
+            "adapter": venue.adapter,
+            "rest_url": urls[name].rest_url,
+            "symbols": _symbols(venue, urls[name]),
+            "priority": venue.priority,
+            "ca_file": venue.ca_file or urls[name].ca_file,
+        }
+        for name, venue in config.venues.items()
+    ]
+    return ActorSpec(0, "reference", "reference", {"venues": rows})
+
+
+def gateway_settings(config: Config) -> dict[str, Any]:
+    """Settings of the order gateway actor."""
+    orders = config.orders
+    return {
+        "mode": orders.mode,
+        "maker_fee_bps": orders.maker_fee_bps,
+        "taker_fee_bps": orders.taker_fee_bps,
+        "entry_latency_us": orders.entry_latency_us,
+        "response_latency_us": orders.response_latency_us,
+        "keep_orphans": orders.keep_orphans,
+        "orphan_ns": config.engine.orphan_ms * 1_000_000,
+        "journal_file_bytes": config.journal.file_mib << 20,
+        "limits": risk_limits(config.risk),
+    }
+
+
+def strategy_settings(config: Config, strategy: StrategyConfig) -> dict[str, Any]:
+    """Settings of one strategy actor: the configuration's own table, plus where and what it trades."""
+    venue = config.venues[strategy.venue]
+    return {"venue": venue.adapter, "instruments": strategy.instruments, **strategy.settings}
+
+
+def plan_workers(config: Config, urls: Mapping[str, VenueUrls]) -> list[WorkerPlan]:
+    """Group the actors of a configuration into workers, in start order."""
+    feeds = [_feed_actor(name, venue, urls[name]) for name, venue in config.venues.items()]
+    gateway = ActorSpec(0, "order_gateway", "gateway", gateway_settings(config))
+    strategies = [ActorSpec(0, s.kind, s.name, strategy_settings(config, s)) for s in config.strategies]
+    plans = [WorkerPlan("housekeeping", HOUSEKEEPING_ROLE, (_reference_actor(config, urls),))]
+    if config.engine.placement == "default":
+        plans.append(WorkerPlan("feed", FEED_ROLE, tuple(feeds)))
+        plans.append(WorkerPlan("trade", "trade", (gateway, *strategies)))
+        return plans
+    for actor in feeds:
+        name = "feed" if len(feeds) == 1 else f"feed-{actor.settings['venue']}"
+        plans.append(WorkerPlan(name, FEED_ROLE, (actor,)))
+    plans.append(WorkerPlan("gateway", "gateway", (gateway,)))
+    if strategies:
+        plans.append(WorkerPlan("strategy", "strategy", tuple(strategies)))
+    return plans
+
+
+def _slots_with(plans: Sequence[WorkerPlan], wanted: Callable[[ActorSpec], bool]) -> list[int]:
+    return [slot for slot, plan in enumerate(plans, 1) if any(wanted(a) for a in plan.actors)]
+
+
+def _is_strategy(actor: ActorSpec) -> bool:
+    return actor.role not in ("market_data", "reference", "order_gateway")
+
+
+def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, VenueUrls]) -> None:
+    slots = 1 + len(plans) + config.engine.spare_slots
+    if slots > WORKER_SLOTS:
+        raise TopologyError(
+            f"{slots} worker slots are needed (with supervisor and spares), there are {WORKER_SLOTS}"
+        )
+    adapters: dict[str, str] = {}
+    for name, venue in config.venues.items():
+        if venue.adapter in adapters:
+            raise TopologyError(
+                f"venues.{name} and venues.{adapters[venue.adapter]} both use adapter {venue.adapter}: "
+                "one venue per symbol namespace"
+            )
+        adapters[venue.adapter] = name
+        symbols = _symbols(venue, urls[name])
+        if not symbols:
+            raise TopologyError(f"venues.{name} has no symbols: none configured and the venue offers none")
+        unknown = sorted(set(symbols) - set(urls[name].symbols)) if urls[name].symbols else []
+        if unknown:
+            raise TopologyError(
+                f"venues.{name} does not trade {', '.join(unknown)}; it has {len(urls[name].symbols)} others"
+            )
+    for strategy in config.strategies:
+        known = _symbols(config.venues[strategy.venue], urls[strategy.venue])
+        unknown = (
+            [s for s in strategy.instruments if s not in known]
+            if isinstance(strategy.instruments, list)
+            else []
+        )
+        if unknown:
+            raise TopologyError(
+                f"strategy {strategy.name}: venues.{strategy.venue} has no {', '.join(unknown)}"
+            )
+        if strategy.kind in ("market_data", "reference", "order_gateway"):
+            raise TopologyError(f'strategy {strategy.name}: "{strategy.kind}" is not a kind of strategy')
+
+
+def build_topology(
+    config: Config,
+    urls: Mapping[str, VenueUrls],
+    identity: RunIdentity,
+    allowed: Sequence[int],
+    generation: int = 1,
+) -> Topology:
+    """Make the topology of a run.
+
+    Args:
+        config: a validated configuration.
+        urls: for every venue of it, where it is reached.
+        identity: instance, epoch and supervisor of the run.
+        allowed: cores that may be used.
+        generation: config generation the settings belong to.
+
+    Raises:
+        TopologyError: the graph can not run; says which part and why.
+    """
+    plans = plan_workers(config, urls)
+    _check(config, plans, urls)
+    cores = place([(p.name, p.role) for p in plans], allowed)
+    count = sum(len(_symbols(v, urls[n])) for n, v in config.venues.items())
+    feeds = [
+        FeedRef(slot, sorted({int(a.settings["priority"]) for a in plan.actors}))
+        for slot, plan in enumerate(plans, 1)
+        if plan.role == FEED_ROLE
+    ]
+    shared = WorkerSpec(
+        slot=0,
+        name="",
+        role="",
+        instance=identity.instance,
+        epoch=identity.epoch,
+        state_dir=identity.state_dir,
+        supervisor_pid=identity.supervisor_pid,
+        generation=generation,
+        seed=config.run.seed,
+        heartbeat_ns=config.engine.heartbeat_ms * 1_000_000,
+        feeds=feeds,
+        gateways=_slots_with(plans, lambda a: a.role == "order_gateway"),
+        strategies=_slots_with(plans, _is_strategy),
+        reference_slot=_slots_with(plans, lambda a: a.role == "reference")[0],
+        instrument_capacity=max(INSTRUMENTS_MIN, 2 * count),
+    )
+    workers = []
+    actor_id = 0
+    for slot, plan in enumerate(plans, 1):
+        actors = []
+        for actor in plan.actors:
+            actor_id += 1
+            actors.append(replace(actor, actor_id=actor_id, settings=_with_slots(actor, plans)))
+        nice = HOUSEKEEPING_NICE if plan.role == HOUSEKEEPING_ROLE else 0
+        workers.append(
+            replace(
+                shared,
+                slot=slot,
+                name=plan.name,
+                role=plan.role,
+                core=cores[plan.name],
+                nice=nice,
+                actors=actors,
+            )
+        )
+    text = " ".join(f"{w.name}@{'-' if w.core is None else w.core}" for w in workers)
+    spares = config.engine.spare_slots
+    sizes = Sizes(
+        instruments=shared.instrument_capacity, market_ring=MARKET_CAPACITY, order_ring=ORDER_CAPACITY
+    )
+    segments = plan_segments(workers, sizes, epoch=identity.epoch, supervisor_pid=identity.supervisor_pid)
+    return Topology(tuple(workers), tuple(segments), f"{config.engine.placement}: {text}", spares)
+
+
+def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan]) -> dict[str, Any]:
+    """Settings of an actor that depend on which worker got which slot."""
+    if actor.role != "reference":
+        return dict(actor.settings)
+    slots = {
+        a.settings["venue"]: slot
+        for slot, p in enumerate(plans, 1)
+        for a in p.actors
+        if a.role == "market_data"
+    }
+    return {"venues": [row | {"feed_slot": slots[row["venue"]]} for row in actor.settings["venues"]]}
+
+
+def generation_settings(
+    config: Config, workers: Sequence[WorkerSpec]
+) -> dict[int, dict[str, dict[str, Any]]]:
+    """New settings of every actor that a reload can change.
+
+    Args:
+        config: the new configuration, already accepted by `engine.generation.check_reload`.
+        workers: the running workers.
+
+    Returns:
+        By worker slot: actor id (as text, JSON keys are) → settings.
+    """
+    strategies = {s.name: strategy_settings(config, s) for s in config.strategies}
+    result: dict[int, dict[str, dict[str, Any]]] = {}
+    for worker in workers:
+        mine = result.setdefault(worker.slot, {})
+        for actor in worker.actors:
+            if actor.role == "order_gateway":
+                mine[str(actor.actor_id)] = gateway_settings(config)
+            elif actor.name in strategies and _is_strategy(actor):
+                mine[str(actor.actor_id)] = strategies[actor.name]
+            else:
+                mine[str(actor.actor_id)] = actor.settings
+    return result

@@ -1,0 +1,120 @@
+"""The command `ringlane`: one verb per file under `tools/verbs`, loaded when it is used.
+
+A mistake of the user's is one line on standard error, `ringlane: error: …`, and exit code 2. A run that
+failed is exit code 1. A traceback is always a defect of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from engine.errors import ConfigError, EngineError
+from shm.errors import ShmError
+
+# Each verb is the function of that name in `tools/verbs/<verb>.py`.
+VERBS = ("run", "check", "status", "actors", "reload", "halt", "venue", "replay", "report", "bench")
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ringlane",
+    help="A trading engine for one Linux box: pinned processes, order books in lock-free shared memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root() -> None:
+    """Hold the verbs together; does nothing by itself."""
+
+
+def load_verb(name: str) -> Callable[..., Any]:
+    """The function of a verb.
+
+    Raises:
+        ImportError: its module is not there.
+    """
+    function: Callable[..., Any] = getattr(importlib.import_module(f"tools.verbs.{name}"), name)
+    return function
+
+
+def _register(names: list[str]) -> None:
+    """Add verbs to the app; one whose module is not there is left out."""
+    known = {command.name for command in app.registered_commands}
+    for name in names:
+        if name in known:
+            continue
+        try:
+            app.command(name)(load_verb(name))
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("tools.verbs."):
+                raise
+
+
+def fail(text: str, code: int = EXIT_USAGE) -> int:
+    """Print one error line and return the exit code."""
+    print(f"ringlane: error: {text}", file=sys.stderr)
+    return code
+
+
+def _unknown(verb: str) -> int:
+    _register(list(VERBS))
+    _invoke(["--help"])
+    close = difflib.get_close_matches(verb, VERBS, n=2)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return fail(f'no verb "{verb}"{hint}')
+
+
+def _invoke(arguments: list[str]) -> int:
+    # Whether the parser comes from typer itself or from click depends on typer's version: ask its own class.
+    usage_error: type[Exception] = typer.BadParameter
+    while usage_error.__name__ != "ClickException":
+        usage_error = usage_error.__bases__[0]
+    try:
+        result = app(arguments, prog_name="ringlane", standalone_mode=False)
+    except usage_error as error:
+        return fail(str(getattr(error, "format_message", error.__str__)()).replace("\n", " "))
+    except typer.Exit as error:
+        return int(error.exit_code)
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            fail(line)
+        return EXIT_USAGE
+    except (EngineError, ShmError) as error:
+        return fail(str(error), EXIT_FAILED)
+    except BrokenPipeError:
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code (the console script passes it to the shell)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    verb = next((a for a in given if not a.startswith("-")), None)
+    if verb is None or given[0] in ("-h", "--help"):
+        _register(list(VERBS))
+        return _invoke(given or ["--help"])
+    if verb not in VERBS:
+        return _unknown(verb)
+    _register([verb])
+    if verb not in {command.name for command in app.registered_commands}:
+        return fail(f'the verb "{verb}" is not part of this installation')
+    return _invoke(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,241 @@
+"""Replay as a library: captures through the same feed, rings, strategy, gate, OMS and paper session.
+
+Virtual time is the capture's receive time. One capture and one seed give one history, so the digest over all
+intents and fills, stamps included, is the same every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from actors.journals import DigestJournal
+from actors.market_data import MarketData
+from actors.order_gateway import OrderGateway
+from actors.roles import make_actor, role_class
+from actors.runtime.host import Host
+from actors.runtime.segments import Sizes
+from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec
+from actors.runtime.virtual import VirtualWorld
+from feeds.adapter import VenueAdapter
+from feeds.capture import CaptureLine, capture_instruments, read_capture
+from feeds.settings import Gap, Rejection
+from feeds.venues import get_adapter
+from shm.enums import BookState
+from shm.instruments import Instrument
+from shm.units import format_units
+
+FEED_SLOT, TRADE_SLOT = 1, 2
+PRIORITY = 1
+E8 = 8
+#: A capture has the pauses its recorder had; they say nothing about this run.
+SESSION = {"silence_ns": 0, "reconnect_silence_ns": 0, "clock_jump_ns": 0, "snapshot_timeout_ns": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySettings:
+    """What to replay.
+
+    Args:
+        venue: adapter name.
+        files: captures, merged by receive time.
+        instruments_file: instrument data; None = from the capture, or by a first pass over it.
+        seed: of every actor's random numbers.
+        strategy: role of the strategy, "" = none: only the books.
+        settings: the strategy's own settings.
+        gateway: settings of the gateway (fees, latencies, limits).
+    """
+
+    venue: str
+    files: tuple[Path, ...]
+    instruments_file: Path | None = None
+    seed: int = 1
+    strategy: str = "market_maker"
+    settings: dict[str, Any] = field(default_factory=dict)
+    gateway: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ReplayResult:
+    """What came of it; money in 10^-8 of the settlement currency, summed over instruments."""
+
+    lines: int = 0
+    snapshots: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    feed: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    unknown_symbols: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    positions: list[dict[str, Any]] = field(default_factory=list)
+    realized_e8: int = 0
+    unrealized_e8: int = 0
+    fees_e8: int = 0
+    digest: str = ""
+    books: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def pnl_e8(self) -> int:
+        """Realized and unrealized PnL less fees."""
+        return self.realized_e8 + self.unrealized_e8 - self.fees_e8
+
+
+class Replay:
+    """One replay.
+
+    Args:
+        settings: what to replay.
+
+    Raises:
+        VenueError, CaptureError: an unknown venue, or a damaged capture or instruments file (`run` too).
+        RoleError, SettingsError: an unknown strategy, or settings that do not fit it.
+    """
+
+    def __init__(self, settings: ReplaySettings) -> None:
+        self.settings = settings
+        self.adapter: VenueAdapter = get_adapter(settings.venue)
+        if settings.strategy:
+            role_class(settings.strategy).check_settings(settings.settings)
+        rows = capture_instruments(settings.files, self.adapter, settings.instruments_file)
+        self.rows = [replace(row, slab=FEED_SLOT, priority=PRIORITY) for row in rows]
+        self._world: VirtualWorld
+
+    def run(self, *, with_books: bool = False) -> ReplayResult:
+        """Feed every line; the books are in the result only if asked for."""
+        result = ReplayResult()
+        lines = read_capture(self.settings.files, self.adapter)
+        first = next(lines, None)
+        if first is None:
+            return result
+        result.first_ns = result.last_ns = first.recv_ns
+        world = self._make_world(first.recv_ns)
+        try:
+            feed = self._feed(world)
+            self._take(world, feed, first, result)
+            for line in lines:
+                self._take(world, feed, line, result)
+            world.settle()
+            self._read_feed(feed, result)
+            if with_books:
+                result.books = self._books(feed)
+            self._read_trading(world, result)
+        finally:
+            world.close()
+        return result
+
+    # ---- the world ------------------------------------------------------------------------------
+
+    def _specs(self) -> list[WorkerSpec]:
+        settings = self.settings
+        symbols = [row.symbol for row in self.rows]
+        feed = ActorSpec(1, "market_data", "feed", {
+            "venue": settings.venue, "adapter": settings.venue, "symbols": symbols, "priority": PRIORITY,
+            "session": SESSION})  # fmt: skip
+        gateway = ActorSpec(2, "order_gateway", "gateway", settings.gateway)
+        common: dict[str, Any] = {
+            "epoch": 1,
+            "seed": settings.seed,
+            "feeds": [FeedRef(FEED_SLOT, [PRIORITY])],
+            "gateways": [TRADE_SLOT],
+            "strategies": [TRADE_SLOT],
+            "instrument_capacity": max(16, len(self.rows)),
+        }
+        trading = [gateway]
+        if settings.strategy:
+            trading.append(ActorSpec(3, settings.strategy, settings.strategy, dict(settings.settings)))
+        return [
+            WorkerSpec(FEED_SLOT, "feed", "feed", actors=[feed], **common),
+            WorkerSpec(TRADE_SLOT, "trade", "trade", actors=trading, **common),
+        ]
+
+    def _make_world(self, start_ns: int) -> VirtualWorld:
+        sizes = Sizes(instruments=max(16, len(self.rows)))
+        world = VirtualWorld(self._specs(), make_actor, start_ns=start_ns, sizes=sizes)
+        table = world.hosts[0].instruments
+        for row in self.rows:
+            table.add(row)
+        world.start()
+        return world
+
+    @staticmethod
+    def _feed(world: VirtualWorld) -> MarketData:
+        actor = world.host(FEED_SLOT).bindings[0].actor
+        assert isinstance(actor, MarketData)
+        return actor
+
+    def _take(self, world: VirtualWorld, feed: MarketData, line: CaptureLine, result: ReplayResult) -> None:
+        world.advance(line.recv_ns)
+        result.last_ns = max(result.last_ns, line.recv_ns)
+        if line.kind == "ws":
+            result.lines += 1
+            feed.inject(line.payload, world.clock.virtual_ns)
+        elif line.kind == "http":
+            symbol = self.adapter.symbol_of_request(line.path)
+            if symbol and feed.inject_snapshot(symbol, line.payload):
+                result.snapshots += 1
+        world.settle()
+
+    # ---- results --------------------------------------------------------------------------------
+
+    @staticmethod
+    def _read_feed(feed: MarketData, result: ReplayResult) -> None:
+        result.feed = {**feed.core.statistics(), **feed.session.statistics()}
+        result.gaps = list(feed.session.gaps)
+        result.rejections = list(feed.session.rejections)
+        result.unknown_symbols = dict(feed.session.unknown_symbols)
+        result.states = {symbol: state.name for symbol, state in sorted(feed.session.states().items())}
+
+    def _books(self, feed: MarketData) -> list[dict[str, Any]]:
+        return [self._book(feed, row) for row in feed.context.instruments]
+
+    def _book(self, feed: MarketData, row: Instrument) -> dict[str, Any]:
+        bids, asks = feed.core.book(row.instrument_id)
+        return {
+            "venue": self.settings.venue,
+            "symbol": row.symbol,
+            "state": BookState(feed.session.state(row.instrument_id)).name,
+            "last_sequence": feed.core.proven_sequence(row.instrument_id),
+            "bids": _texts(bids, row),
+            "asks": _texts(asks, row),
+        }
+
+    def _read_trading(self, world: VirtualWorld, result: ReplayResult) -> None:
+        trade: Host = world.host(TRADE_SLOT)
+        gateway = trade.bindings[0].actor
+        assert isinstance(gateway, OrderGateway)
+        assert isinstance(gateway.journal, DigestJournal)
+        for row in gateway.context.instruments:
+            position = gateway.exposures.row(row.instrument_id)
+            unrealized = position.position.unrealized_e8(position.mark_price_units)
+            result.realized_e8 += position.position.realized_e8
+            result.unrealized_e8 += unrealized
+            result.fees_e8 += position.position.fees_e8
+            if position.position.fills:
+                result.positions.append(_position(row, position.position, unrealized))
+        world.stop()
+        result.counters = trade.metrics.counters()
+        result.faults = [fault.text for fault in trade.metrics.faults()]
+        result.digest = gateway.journal.digest
+
+
+def _texts(levels: Sequence[tuple[int, int]], row: Instrument) -> list[list[str]]:
+    return [
+        [format_units(price, row.price_exponent), format_units(quantity, row.quantity_exponent)]
+        for price, quantity in levels
+    ]
+
+
+def _position(row: Instrument, position: Any, unrealized_e8: int) -> dict[str, Any]:
+    return {
+        "symbol": row.symbol,
+        "quantity": format_units(position.quantity_units, row.quantity_exponent),
+        "fills": position.fills,
+        "realized": format_units(position.realized_e8, E8),
+        "unrealized": format_units(unrealized_e8, E8),
+        "fees": format_units(position.fees_e8, E8),
+    }

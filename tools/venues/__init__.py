@@ -1,0 +1,1 @@
+"""Simulated venues: loopback servers that speak a venue's real market-data protocol."""

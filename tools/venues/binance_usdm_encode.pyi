@@ -1,0 +1,3 @@
+from tools.venues.encoding import Encoder
+
+class BinanceUsdmEncoder(Encoder): ...

@@ -1,0 +1,187 @@
+"""What a venue's protocol and a market source must offer to the generic server."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tools.venues.encoding import Encoder
+from tools.venues.fanout import Outbox, Stream
+
+if TYPE_CHECKING:
+    from tools.venues.recording import CaptureCodec
+
+
+@dataclass(frozen=True, slots=True)
+class VenueInstrument:
+    """An instrument as the venue's reference data describes it; tick and lot as the venue's own text."""
+
+    symbol: str
+    base: str
+    quote: str
+    price_decimals: int
+    quantity_decimals: int
+    tick_text: str
+    lot_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a websocket upgrade leads: path category, payload form, and the streams named in the URL."""
+
+    category: str
+    combined: bool
+    streams: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One parsed REST request; header names in lower case, query in the order sent."""
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """One REST reply; the body is JSON unless `content_type` says otherwise."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json;charset=UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one websocket connection, as the venue documents them."""
+
+    request_bytes: int
+    requests_per_s: int
+    streams: int
+    ping_interval_s: float
+    pong_timeout_s: float
+    connection_s: float
+
+
+class Subscriber(ABC):
+    """The face of a websocket client that a protocol may use to answer its requests."""
+
+    outbox: Outbox
+    route: Route
+    subscriptions: dict[str, Stream | None]
+
+    @abstractmethod
+    def subscribe(self, names: list[str]) -> str | None:
+        """Subscribe to all names or to none; the reason in the second case."""
+
+    @abstractmethod
+    def unsubscribe(self, names: list[str]) -> None:
+        """Drop the named subscriptions; unknown names are ignored."""
+
+
+class MarketSource(ABC):
+    """Where the market comes from: a capture or a synthetic market.
+
+    `symbols` are the venue's own; `streams` maps every stream name that carries data to its Stream.
+    """
+
+    symbols: tuple[str, ...]
+    streams: dict[str, Stream]
+
+    @abstractmethod
+    def resolve(self, name: str) -> Stream | None:
+        """Return the stream of that name, also one that stays silent; None when the venue has no such."""
+
+    @abstractmethod
+    def snapshot(self, symbol: str, limit: int) -> bytes | None:
+        """Return the body of an order book snapshot of a known symbol; None while no state is provable."""
+
+    @abstractmethod
+    def exchange_info(self) -> bytes | None:
+        """Return recorded reference data, or None when it has to be built from `instruments`."""
+
+    @abstractmethod
+    def instruments(self) -> list[VenueInstrument]:
+        """Return the instruments of this market."""
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """Return venue time in milliseconds since 1970."""
+
+    @abstractmethod
+    async def play(self, flush: Flush) -> None:
+        """Publish the market until it ends; called once, when it is time to start."""
+
+    @abstractmethod
+    def statistics(self) -> dict[str, object]:
+        """Return this source's own numbers for the final statistics."""
+
+
+class Flush(ABC):
+    """What a source may ask of the server."""
+
+    @abstractmethod
+    def send(self) -> None:
+        """Write what the streams queued to the clients' sockets."""
+
+    @abstractmethod
+    async def wait_writable(self) -> None:
+        """Wait until no client with subscriptions is behind in reading."""
+
+    @abstractmethod
+    async def restart(self, reason: str) -> None:
+        """Close all connections as a maintenance restart does and wait until clients subscribed again."""
+
+
+class VenueProtocol(ABC):
+    """One venue's market-data protocol: paths, requests, REST and payload shapes."""
+
+    name: str
+    limits: Limits
+    source: MarketSource
+
+    @abstractmethod
+    def route(self, target: str) -> Route | HttpReply:
+        """Return where a websocket URL path leads, or the HTTP reply that refuses the upgrade."""
+
+    @abstractmethod
+    def on_text(self, client: Subscriber, text: bytes) -> bytes:
+        """Answer one request of a websocket client."""
+
+    @abstractmethod
+    def on_http(self, request: HttpRequest) -> HttpReply:
+        """Answer one REST request."""
+
+    @abstractmethod
+    def make_stream(self, name: str) -> Stream | None:
+        """Make a Stream for a well-formed stream name; None when the venue has no such kind of stream."""
+
+    @abstractmethod
+    def categories(self, name: str) -> tuple[str, ...]:
+        """Return the path categories a well-formed stream name is served under."""
+
+    @abstractmethod
+    def symbol_of(self, name: str) -> str:
+        """Return the venue symbol in a well-formed stream name."""
+
+    @abstractmethod
+    def synthetic_streams(self, symbol: str) -> Iterator[tuple[int, str]]:
+        """Yield (kind of tools.venues.synthetic, stream name) for one symbol."""
+
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """Return the payload writer for synthetic markets."""
+
+    @abstractmethod
+    def synthetic_instruments(self, count: int, seed: int) -> list[tuple[VenueInstrument, int, float]]:
+        """Return `count` instruments with their start price in ticks and mean order size in lots."""
+
+    @abstractmethod
+    def capture_codec(self) -> CaptureCodec:
+        """Return the reader of this venue's recorded frames."""

@@ -1,0 +1,258 @@
+"""Runs one simulated venue: servers, source, ready line, signals, final statistics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TextIO
+
+import orjson
+import uvloop
+
+from tools.venues.binance_usdm import BinanceUsdm
+from tools.venues.capture_source import CaptureSettings, CaptureSource
+from tools.venues.errors import SettingsError
+from tools.venues.protocol import MarketSource, VenueProtocol
+from tools.venues.rest import RestServer
+from tools.venues.server import Hub
+from tools.venues.synthetic_source import SyntheticSettings, SyntheticSource
+from tools.venues.tls import TlsFiles
+
+PROTOCOLS: dict[str, type[BinanceUsdm]] = {BinanceUsdm.name: BinanceUsdm}
+DEFAULT_VENUE = BinanceUsdm.name
+
+
+@dataclass(frozen=True, slots=True)
+class VenueSettings:
+    """Everything a simulated venue can be told.
+
+    strict: refuse unknown and misplaced streams with a reason (the real venue agrees and stays silent);
+    start: `subscribed` waits until `clients_wanted` connections have subscribed, `immediately` does not;
+    parent_pid: end with that process; 0 turns any of the `_s` and `parent_pid` fields off.
+    """
+
+    name: str = DEFAULT_VENUE
+    market: CaptureSettings | SyntheticSettings = field(default_factory=SyntheticSettings)
+    host: str = "127.0.0.1"
+    ws_port: int = 0
+    rest_port: int = 0
+    tls: bool = False
+    strict: bool = True
+    start: str = "subscribed"
+    clients_wanted: int = 1
+    buffer_bytes_max: int = 16 * 1024 * 1024
+    ping_interval_s: float = 0.0
+    connection_s: float = 0.0
+    ready_fd: int = -1
+    statistics: str = "none"
+    parent_pid: int = 0
+
+
+def make_protocol(settings: VenueSettings) -> VenueProtocol:
+    """Return the protocol of the named venue with the settings' limits; SettingsError when there is none."""
+    factory = PROTOCOLS.get(settings.name)
+    if factory is None:
+        raise SettingsError(
+            f"there is no simulated venue {settings.name!r}; known: {', '.join(sorted(PROTOCOLS))}"
+        )
+    protocol = factory()
+    limits = protocol.limits
+    protocol.limits = replace(
+        limits,
+        ping_interval_s=settings.ping_interval_s or limits.ping_interval_s,
+        connection_s=settings.connection_s or limits.connection_s,
+    )
+    return protocol
+
+
+def make_source(settings: VenueSettings, protocol: VenueProtocol) -> MarketSource:
+    """Return the market the settings ask for."""
+    if isinstance(settings.market, CaptureSettings):
+        return CaptureSource(settings.market, protocol)
+    return SyntheticSource(settings.market, protocol)
+
+
+class VenueRun:
+    """One venue from its ready line to its end."""
+
+    def __init__(self, settings: VenueSettings) -> None:
+        if settings.start not in ("subscribed", "immediately"):
+            raise SettingsError(f"a venue starts subscribed or immediately, not {settings.start!r}")
+        if settings.clients_wanted < 1:
+            raise SettingsError("at least one client must be waited for")
+        if settings.buffer_bytes_max < 1:
+            raise SettingsError("the send buffer of a client can not be empty")
+        self.settings = settings
+        self.protocol = make_protocol(settings)
+        self.source = make_source(settings, self.protocol)
+        self.protocol.source = self.source
+        self.hub = Hub(
+            self.protocol,
+            buffer_bytes_max=settings.buffer_bytes_max,
+            strict=settings.strict,
+            clients_wanted=settings.clients_wanted,
+        )
+        self.rest = RestServer(self.protocol.on_http)
+        self.ready: dict[str, object] = {}
+        self._stop = asyncio.Event()
+        self._play: asyncio.Task[None] | None = None
+
+    def request_stop(self) -> None:
+        """End the run soon; safe to call from a signal handler of the loop."""
+        self._stop.set()
+
+    async def start(self, stack: ExitStack) -> None:
+        """Listen and begin to wait for clients; fills `ready`."""
+        context = None
+        ca: str | None = None
+        if self.settings.tls:
+            files = stack.enter_context(TlsFiles(self.settings.host))
+            context = files.server_context()
+            ca = str(files.ca_path)
+        await self.hub.start(self.settings.host, self.settings.ws_port, context)
+        await self.rest.start(self.settings.host, self.settings.rest_port, context)
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        secure = "s" if context is not None else ""
+        self.ready = {
+            "ready": True,
+            "venue": self.protocol.name,
+            "ws": f"ws{secure}://{host}:{self.hub.port}",
+            "rest": f"http{secure}://{host}:{self.rest.port}",
+            "ca": ca,
+            "symbols": list(self.source.symbols),
+        }
+        self._play = asyncio.ensure_future(self._play_when_ready())
+        self._play.add_done_callback(self._on_played)
+
+    async def _play_when_ready(self) -> None:
+        if self.settings.start == "subscribed":
+            await self.hub.subscribed.wait()
+        await self.source.play(self.hub)
+
+    def _on_played(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        market = self.settings.market
+        if task.exception() is not None or (isinstance(market, CaptureSettings) and market.at_end == "exit"):
+            self.request_stop()
+
+    async def wait(self) -> None:
+        """Wait until the run shall end, then close everything; raises what ended the source."""
+        await self._stop.wait()
+        await self.stop()
+        if self._play is not None and self._play.done() and not self._play.cancelled():
+            error = self._play.exception()
+            if error is not None:
+                raise error
+
+    async def stop(self) -> None:
+        """Stop playing and close every connection."""
+        if self._play is not None and not self._play.done():
+            self._play.cancel()
+            await asyncio.wait([self._play])
+        await self.hub.stop()
+        await self.rest.stop()
+
+    def statistics(self) -> dict[str, object]:
+        """Return what was sent and asked, per stream kind and REST path."""
+        frames: dict[str, int] = {}
+        for stream in {id(one): one for one in self.source.streams.values()}.values():
+            frames[stream.kind] = frames.get(stream.kind, 0) + stream.frames
+        hub = self.hub.statistics
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "venue": self.protocol.name,
+            "frames": dict(sorted(frames.items())),
+            "bytes_sent": hub.bytes_sent,
+            "clients": hub.clients,
+            "clients_peak": hub.clients_peak,
+            "refused_upgrades": hub.refused_upgrades,
+            "requests": hub.requests,
+            "refused_requests": hub.refused_requests,
+            "slow_disconnects": hub.slow_disconnects,
+            "protocol_errors": hub.protocol_errors,
+            "over_limit_disconnects": hub.over_limit_disconnects,
+            "disconnects": hub.disconnects,
+            "rest": dict(sorted(self.rest.requests.items())),
+            "rest_malformed": self.rest.malformed,
+            "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            **self.source.statistics(),
+        }
+
+
+def _watch_parent(run: VenueRun, pid: int) -> int:
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        run.request_stop()
+        return -1
+
+    def on_end() -> None:
+        # a pidfd stays readable: the reader must go
+        loop.remove_reader(descriptor)
+        run.request_stop()
+
+    loop.add_reader(descriptor, on_end)
+    return descriptor
+
+
+def _announce(settings: VenueSettings, ready: dict[str, object]) -> None:
+    line = orjson.dumps(ready) + b"\n"
+    if settings.ready_fd >= 0:
+        try:
+            os.write(settings.ready_fd, line)
+            os.close(settings.ready_fd)
+        except OSError as error:
+            raise SettingsError(
+                f"can not write the ready line to descriptor {settings.ready_fd}: {error.strerror}"
+            ) from None
+    else:
+        sys.stdout.buffer.write(line)
+        sys.stdout.flush()
+
+
+async def _main(run: VenueRun) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, run.request_stop)
+    with ExitStack() as stack:
+        await run.start(stack)
+        if run.settings.parent_pid:
+            _watch_parent(run, run.settings.parent_pid)
+        _announce(run.settings, run.ready)
+        await run.wait()
+
+
+def _print_statistics(run: VenueRun, seconds: float, out: TextIO) -> None:
+    numbers = run.statistics()
+    numbers["wall_s"] = round(seconds, 3)
+    if run.settings.statistics == "json":
+        print(orjson.dumps(numbers).decode(), file=out)
+    elif run.settings.statistics == "text":
+        for name, value in numbers.items():
+            print(f"{name:24} {value}", file=out)
+
+
+def run_venue(settings: VenueSettings) -> int:
+    """Run a simulated venue until SIGTERM, SIGINT, the end of its parent or capture; return the exit status.
+
+    0 after a clean end; VenueSimulatorError for a user's mistake, with everything closed again.
+    """
+    if settings.statistics not in ("none", "text", "json"):
+        raise SettingsError(f"statistics can be none, text or json, not {settings.statistics!r}")
+    # what clients do wrong is counted and told to them, not logged as an error of ours
+    logging.getLogger("picows").setLevel(logging.CRITICAL)
+    started = time.monotonic()
+    run = VenueRun(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(run))
+    _print_statistics(run, time.monotonic() - started, sys.stdout)
+    return 0

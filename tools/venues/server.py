@@ -1,0 +1,356 @@
+"""The websocket side of any simulated venue: connections, subscriptions, back-pressure."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from asyncio import TimerHandle
+from dataclasses import dataclass, field
+from typing import Any
+
+from picows import (
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+    ws_create_server,
+)
+
+from tools.venues.errors import ListenError
+from tools.venues.fanout import Outbox, Stream
+from tools.venues.protocol import Flush, HttpReply, Route, Subscriber, VenueProtocol
+
+HIGH_WATER_BYTES = 256 * 1024
+CLOSE_GRACE_S = 0.5
+
+
+@dataclass(slots=True)
+class ServerStatistics:
+    """Counts of one server's life."""
+
+    clients: int = 0
+    clients_peak: int = 0
+    refused_upgrades: int = 0
+    requests: int = 0
+    refused_requests: int = 0
+    slow_disconnects: int = 0
+    protocol_errors: int = 0
+    over_limit_disconnects: int = 0
+    bytes_sent: int = 0
+    disconnects: dict[str, int] = field(default_factory=dict)
+
+
+class Client(WSListener, Subscriber):
+    """One websocket connection."""
+
+    def __init__(self, hub: Hub, route: Route) -> None:
+        self.hub = hub
+        self.route = route
+        self.outbox = Outbox(route.combined)
+        self.subscriptions: dict[str, Stream | None] = {}
+        self.transport: WSTransport | None = None
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.closing = False
+        self._fragments: list[bytes] = []
+        self._window_s = 0.0
+        self._window_requests = 0
+        self._cut: TimerHandle | None = None
+        self._ping: TimerHandle | None = None
+        self._pong_s = 0.0
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """Join the hub and subscribe to what the URL names."""
+        self.transport = transport
+        transport.underlying_transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self._cut = asyncio.get_running_loop().call_later(
+            self.hub.protocol.limits.connection_s,
+            self.close,
+            WSCloseCode.GOING_AWAY,
+            "connection lifetime is over",
+        )
+        self._pong_s = asyncio.get_running_loop().time()
+        self._arm_ping()
+        self.hub.join(self)
+        if self.route.streams:
+            self.subscribe(list(self.route.streams))
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """Take one frame of the client: requests are answered, pings too, a close is confirmed."""
+        kind = frame.msg_type
+        if kind == WSMsgType.CLOSE:
+            if not transport.is_close_frame_sent:
+                transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        elif kind == WSMsgType.PING:
+            if self._within_rate():
+                transport.send_pong(frame.get_payload_as_bytes())
+        elif kind == WSMsgType.PONG:
+            self._pong_s = asyncio.get_running_loop().time()
+        elif kind == WSMsgType.BINARY:
+            self.hub.statistics.protocol_errors += 1
+            self.close(WSCloseCode.UNSUPPORTED_DATA, "requests are text frames")
+        elif kind in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+            self._on_text(frame)
+
+    def _arm_ping(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._ping = loop.call_later(self.hub.protocol.limits.ping_interval_s, self._send_ping)
+
+    def _send_ping(self) -> None:
+        # picows' own pings do not allow an answer that takes longer than the interval, as the venue does
+        now = asyncio.get_running_loop().time()
+        if now - self._pong_s > self.hub.protocol.limits.pong_timeout_s:
+            self.close(WSCloseCode.POLICY_VIOLATION, "no pong in time")
+        elif self.transport is not None and not self.closing:
+            self.transport.send_ping(str(time.time_ns() // 1_000_000).encode())
+            self._arm_ping()
+
+    def _on_text(self, frame: WSFrame) -> None:
+        self._fragments.append(frame.get_payload_as_bytes())
+        limit = self.hub.protocol.limits.request_bytes
+        if sum(map(len, self._fragments)) > limit:
+            self.hub.statistics.protocol_errors += 1
+            self._fragments.clear()
+            self.close(WSCloseCode.MESSAGE_TOO_BIG, f"requests are limited to {limit} bytes")
+            return
+        if not frame.fin:
+            return
+        text = b"".join(self._fragments)
+        self._fragments.clear()
+        if self.closing or not self._within_rate():
+            return
+        self.hub.statistics.requests += 1
+        reply = self.hub.protocol.on_text(self, text)
+        self.outbox.append(reply)
+        self.write()
+
+    def _within_rate(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._window_s >= 1.0:
+            self._window_s = now
+            self._window_requests = 0
+        self._window_requests += 1
+        limit = self.hub.protocol.limits.requests_per_s
+        if self._window_requests <= limit:
+            return True
+        if not self.closing:
+            self.hub.statistics.over_limit_disconnects += 1
+            self.close(WSCloseCode.POLICY_VIOLATION, f"more than {limit} incoming messages per second")
+        return False
+
+    def subscribe(self, names: list[str]) -> str | None:
+        """Subscribe to all names or to none; the reason in the second case."""
+        found: dict[str, Stream | None] = {}
+        for name in names:
+            stream, reason = self.hub.find(name, self.route)
+            if reason is not None:
+                self.hub.statistics.refused_requests += 1
+                return reason
+            found[name] = stream
+        limit = self.hub.protocol.limits.streams
+        if len(self.subscriptions.keys() | found.keys()) > limit:
+            self.hub.statistics.refused_requests += 1
+            return f"a connection listens to at most {limit} streams"
+        self.subscriptions.update(found)
+        for stream in found.values():
+            if stream is not None:
+                stream.add(self.outbox)
+        if found:
+            self.hub.on_subscribed()
+        return None
+
+    def unsubscribe(self, names: list[str]) -> None:
+        """Drop the named subscriptions; unknown names are ignored."""
+        for name in names:
+            stream = self.subscriptions.pop(name, None)
+            # two names may lead to one recorded stream
+            if stream is not None and stream not in self.subscriptions.values():
+                stream.discard(self.outbox)
+
+    def write(self) -> None:
+        """Write what is queued; a client that leaves too much unread is disconnected with the reason."""
+        transport = self.transport
+        if transport is None or not self.outbox.pending_bytes:
+            return
+        data = self.outbox.take()
+        if self.closing or transport.is_disconnected:
+            return
+        under = transport.underlying_transport
+        under.write(data)
+        self.hub.statistics.bytes_sent += len(data)
+        unread = under.get_write_buffer_size()
+        if unread > self.hub.buffer_bytes_max:
+            self.hub.statistics.slow_disconnects += 1
+            self.close(WSCloseCode.POLICY_VIOLATION, f"too slow: {unread} bytes unread")
+
+    def close(self, code: WSCloseCode, reason: str) -> None:
+        """Send a close frame with the reason, then end the connection, by force after a grace time."""
+        transport = self.transport
+        if self.closing or transport is None or transport.is_disconnected:
+            return
+        self.closing = True
+        self.drop_subscriptions()
+        transport.send_close(code, reason)
+        disconnects = self.hub.statistics.disconnects
+        disconnects[code.name] = disconnects.get(code.name, 0) + 1
+        asyncio.get_running_loop().call_later(CLOSE_GRACE_S, transport.disconnect, False)
+
+    def drop_subscriptions(self) -> None:
+        """Leave every stream."""
+        for stream in self.subscriptions.values():
+            if stream is not None:
+                stream.discard(self.outbox)
+        self.subscriptions.clear()
+        self.writable.set()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """Leave the hub."""
+        sent = transport.close_handshake.sent if transport.close_handshake is not None else None
+        if (
+            sent is not None
+            and not self.closing
+            and sent.code
+            in (
+                WSCloseCode.MESSAGE_TOO_BIG,
+                WSCloseCode.PROTOCOL_ERROR,
+                WSCloseCode.INVALID_TEXT,
+            )
+        ):
+            self.hub.statistics.protocol_errors += 1
+        for timer in (self._cut, self._ping):
+            if timer is not None:
+                timer.cancel()
+        self.drop_subscriptions()
+        self.hub.leave(self)
+
+    def pause_writing(self) -> None:
+        """The socket takes no more: sources at full speed wait."""
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        """The socket takes data again."""
+        self.writable.set()
+
+
+class Hub(Flush):
+    """All clients of a venue and the way from streams to their sockets."""
+
+    def __init__(
+        self, protocol: VenueProtocol, *, buffer_bytes_max: int, strict: bool, clients_wanted: int
+    ) -> None:
+        self.protocol = protocol
+        self.buffer_bytes_max = buffer_bytes_max
+        self.strict = strict
+        self.clients: set[Client] = set()
+        self.statistics = ServerStatistics()
+        self.subscribed = asyncio.Event()
+        self._clients_wanted = clients_wanted
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
+        """Listen for websocket clients; ListenError when the port is taken or the host unknown."""
+        limits = self.protocol.limits
+        options: dict[str, Any] = {"ssl": ssl_context} if ssl_context is not None else {}
+        try:
+            self._server = await ws_create_server(
+                self._on_upgrade,
+                host,
+                port,
+                max_frame_size=limits.request_bytes,
+                enable_auto_pong=False,
+                **options,
+            )
+        except OSError as error:
+            raise ListenError(
+                f"can not listen for websockets on {host}:{port}: {error.strerror or error}"
+            ) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Say goodbye to every client and stop listening."""
+        if self._server is not None:
+            self._server.close()
+        await self._close_all(WSCloseCode.GOING_AWAY, "the venue stops")
+
+    async def _close_all(self, code: WSCloseCode, reason: str) -> None:
+        clients = [client for client in self.clients if client.transport is not None]
+        for client in clients:
+            client.write()
+            client.close(code, reason)
+        waits = [c.transport.wait_disconnected() for c in clients if c.transport is not None]
+        if waits:
+            await asyncio.wait([asyncio.ensure_future(wait) for wait in waits], timeout=CLOSE_GRACE_S + 1.0)
+
+    def _on_upgrade(self, request: WSUpgradeRequest) -> Client | WSUpgradeResponseWithListener:
+        target = request.path.decode("ascii", "replace")
+        route = self.protocol.route(target)
+        if isinstance(route, Route):
+            for name in route.streams:
+                reason = self.find(name, route)[1]
+                if reason is not None:
+                    route = HttpReply(400, reason.encode() + b"\n", content_type="text/plain")
+                    break
+        if isinstance(route, HttpReply):
+            self.statistics.refused_upgrades += 1
+            reply = WSUpgradeResponse.create_error_response(
+                route.status, route.body, {"Content-Type": route.content_type}
+            )
+            return WSUpgradeResponseWithListener(reply, None)
+        return Client(self, route)
+
+    def find(self, name: str, route: Route) -> tuple[Stream | None, str | None]:
+        """Return (stream, None), or (None, reason) for a name that is wrong here.
+
+        When the server is not strict it does as the venue does: it agrees, and never sends anything.
+        """
+        stream = self.protocol.source.resolve(name)
+        if stream is None:
+            return None, f"unknown stream {name}" if self.strict else None
+        categories = self.protocol.categories(name)
+        if route.category and route.category not in categories:
+            where = " or ".join(f"/{part}" for part in categories)
+            return (
+                None,
+                f"stream {name} is served under {where}, not /{route.category}" if self.strict else None,
+            )
+        return stream, None
+
+    def join(self, client: Client) -> None:
+        """Count a new client."""
+        self.clients.add(client)
+        self.statistics.clients += 1
+        self.statistics.clients_peak = max(self.statistics.clients_peak, len(self.clients))
+
+    def leave(self, client: Client) -> None:
+        """Forget a client."""
+        self.clients.discard(client)
+
+    def on_subscribed(self) -> None:
+        """Let a waiting source start once enough clients have subscribed."""
+        if sum(1 for one in self.clients if one.subscriptions) >= self._clients_wanted:
+            self.subscribed.set()
+
+    def send(self) -> None:
+        """Write what the streams queued to the clients' sockets."""
+        for client in list(self.clients):
+            if client.outbox.pending_bytes:
+                client.write()
+
+    async def wait_writable(self) -> None:
+        """Wait until no client with subscriptions is behind in reading."""
+        for client in list(self.clients):
+            if client.subscriptions and not client.writable.is_set():
+                await client.writable.wait()
+
+    async def restart(self, reason: str) -> None:
+        """Close all connections as a maintenance restart does and wait until clients subscribed again."""
+        self.subscribed.clear()
+        await self._close_all(WSCloseCode.SERVICE_RESTART, reason)
+        await self.subscribed.wait()

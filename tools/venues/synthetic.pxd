@@ -1,0 +1,30 @@
+# cython: language_level=3
+from libc.stdint cimport int64_t, uint64_t
+
+from tools.venues.encoding cimport Encoder, sim_best
+from tools.venues.fanout cimport Stream
+from tools.venues.sim_book cimport BookModel, sim_book
+
+
+cdef class Market(BookModel):
+    cdef sim_book* books
+    cdef readonly Py_ssize_t instruments
+    cdef readonly unsigned long long updates
+    cdef readonly unsigned long long events
+    cdef Encoder encoder
+    cdef list streams
+    cdef double* weights
+    cdef uint64_t rng[4]
+    cdef int64_t start_ms
+    cdef double clock_ns
+    cdef double next_ns
+    cdef double gap_ns
+    cdef char* scratch
+
+    cdef int step(self, Py_ssize_t index) except -1
+    cdef int emit(self, Py_ssize_t index, const sim_best* before) except -1
+    cdef int flush_slow(self, int64_t now_ms) except -1
+    cdef int flush_book(self, Py_ssize_t index, int speed, int64_t now_ms) except -1
+    cdef int send_mark(self, Py_ssize_t index, int kind, int64_t now_ms) except -1
+    cdef Py_ssize_t pick(self) noexcept
+    cdef Stream stream(self, Py_ssize_t index, int kind)

@@ -1,0 +1,121 @@
+"""`ringlane venue`: a simulated venue alone, from recorded frames or a synthetic market."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tools.venues.capture_source import CaptureSettings
+from tools.venues.errors import SettingsError, VenueSimulatorError
+from tools.venues.run import DEFAULT_VENUE, VenueSettings, run_venue
+from tools.venues.synthetic_source import SyntheticSettings
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return 0.0
+    try:
+        speed = float(text.removesuffix("x"))
+    except ValueError:
+        raise SettingsError(f"--speed takes a number or max, not {text!r}") from None
+    if not 0 < speed <= 1e6:
+        raise SettingsError(f"--speed must be above 0 and at most 1e6, or max, not {text}")
+    return speed
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise SettingsError(f"--{name} takes {' or '.join(allowed)}, not {value!r}")
+    return value
+
+
+def _market(capture: list[Path], times: str, speed: str, at_end: str,
+            synthetic: SyntheticSettings) -> CaptureSettings | SyntheticSettings:  # fmt: skip
+    if not capture:
+        return synthetic
+    shift = _choice("times", times, ("shift", "original")) == "shift"
+    return CaptureSettings(
+        tuple(capture), _speed(speed), shift, _choice("at-end", at_end, ("stop", "loop", "exit"))
+    )
+
+
+def venue(
+    name: Annotated[str, typer.Argument(help="The venue to simulate.")] = DEFAULT_VENUE,
+    capture: Annotated[
+        list[Path] | None,
+        typer.Option(help="Play recorded frames of this file, plain or gzip; may be repeated."),
+    ] = None,
+    speed: Annotated[
+        str, typer.Option(help="Pace of a capture: 1, N, or max (as fast as clients read).")
+    ] = "1",
+    times: Annotated[
+        str, typer.Option(help="Event times of a capture: shift (to now) or original.")
+    ] = "shift",
+    at_end: Annotated[str, typer.Option(help="At the end of a capture: stop, loop or exit.")] = "stop",
+    instruments: Annotated[int, typer.Option(help="Synthetic market: number of instruments.")] = 5,
+    rate: Annotated[
+        float, typer.Option(help="Synthetic market: updates a second in total; 0 is silence.")
+    ] = 1000.0,
+    seed: Annotated[int, typer.Option(help="Synthetic market: seed.")] = 1,
+    max_updates: Annotated[
+        int, typer.Option(help="Synthetic market: stop after that many updates; 0: never.")
+    ] = 0,
+    batch_ms: Annotated[float, typer.Option(help="Synthetic market: timer period, 1 to 100 ms.")] = 1.0,
+    start_time_ms: Annotated[
+        int, typer.Option(help="Synthetic market: time of the first moment; 0: now.")
+    ] = 0,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Websocket port; 0 picks a free one.")] = 0,
+    rest_port: Annotated[int, typer.Option(help="REST port; 0 picks a free one.")] = 0,
+    tls: Annotated[bool, typer.Option("--tls", help="Serve wss and https with a CA made at start.")] = False,
+    start: Annotated[
+        str, typer.Option(help="Begin when clients have subscribed, or immediately.")
+    ] = "subscribed",
+    clients: Annotated[int, typer.Option(help="Number of subscribed connections to wait for.")] = 1,
+    misuse: Annotated[
+        str,
+        typer.Option(
+            help="Unknown or misplaced streams: refuse with a reason, or silent like the real venue."
+        ),
+    ] = "refuse",
+    buffer_bytes: Annotated[int, typer.Option(help="Unread bytes after which a client is cut.")] = 16
+    * 1024
+    * 1024,
+    ping_interval_s: Annotated[float, typer.Option(help="Seconds between pings; 0: as the venue.")] = 0.0,
+    connection_s: Annotated[float, typer.Option(help="Lifetime of a connection; 0: as the venue.")] = 0.0,
+    ready_fd: Annotated[
+        int, typer.Option(help="Write the ready line to this descriptor instead of stdout.")
+    ] = -1,
+    stats: Annotated[str, typer.Option(help="Statistics at the end: none, text or json.")] = "none",
+    parent_pid: Annotated[int, typer.Option(help="End when this process ends.")] = 0,
+) -> None:
+    """Serve a simulated venue on loopback: its market-data websockets and REST.
+
+    Prints one JSON line with the URLs when it is ready, and ends on SIGTERM or Ctrl-C.
+    """
+    try:
+        synthetic = SyntheticSettings(instruments, rate, seed, batch_ms / 1000.0, max_updates, start_time_ms)
+        settings = VenueSettings(
+            name=name,
+            market=_market(capture or [], times, speed, at_end, synthetic),
+            host=host,
+            ws_port=port,
+            rest_port=rest_port,
+            tls=tls,
+            strict=_choice("misuse", misuse, ("refuse", "silent")) == "refuse",
+            start=start,
+            clients_wanted=clients,
+            buffer_bytes_max=buffer_bytes,
+            ping_interval_s=ping_interval_s,
+            connection_s=connection_s,
+            ready_fd=ready_fd,
+            statistics=_choice("stats", stats, ("none", "text", "json")),
+            parent_pid=parent_pid,
+        )
+        status = run_venue(settings)
+    except VenueSimulatorError as error:
+        typer.echo(f"venue: {error}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(status)
