@@ -1,0 +1,1 @@
+"""Whole engines: real processes, real sockets, real shared memory, from the command line."""
