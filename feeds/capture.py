@@ -15,10 +15,11 @@ from __future__ import annotations
 import gzip
 import heapq
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from math import gcd
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import orjson
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 KINDS = frozenset({b"connect", b"send", b"recv", b"http"})
 GZIP_MAGIC = b"\x1f\x8b"
 STAMP_DIGITS = 19
+STAMP_MAX = 2**63 - 1
+LINE_BYTES_MAX = 64 * 1024 * 1024
+NAMES_SHOWN = 10
 
 
 class CaptureLine(NamedTuple):
@@ -52,21 +56,31 @@ class CaptureLine(NamedTuple):
     line: int
 
 
+#: Receives a damaged line where damage shall not end the reading.
+OnDamage = Callable[[CaptureError], None]
+
+
 def read_capture(
-    paths: str | Path | Sequence[str | Path], adapter: VenueAdapter | str | None = None
+    paths: str | Path | Sequence[str | Path],
+    adapter: VenueAdapter | str | None = None,
+    on_damage: OnDamage | None = None,
 ) -> Iterator[CaptureLine]:
     """Read captures, merged by receive time; lines of one file keep their order.
 
     Args:
         paths: one or more files.
         adapter: the venue (name or adapter) whose snapshots are looked for among frames; None = any known.
+        on_damage: called for each line that is no line of either form, a last one cut short included; reading
+            goes on behind it. What it raises ends the reading. None = the first such line is an error.
 
     Raises:
-        CaptureError: a damaged line or file, after everything before it was yielded (of that file).
+        CaptureError: a damaged line without `on_damage`, after everything before it was yielded (of that
+            file); always for a file that can not be read, is not a regular file, is empty, holds no whole
+            line, or is a damaged gzip.
     """
     files = [paths] if isinstance(paths, str | Path) else list(paths)
     adapters = _adapters(adapter)
-    readers = [_read_file(Path(path), adapters) for path in files]
+    readers = [_read_file(Path(path), adapters, on_damage) for path in files]
     return readers[0] if len(readers) == 1 else heapq.merge(*readers, key=lambda line: line.recv_ns)
 
 
@@ -78,6 +92,9 @@ def _adapters(adapter: VenueAdapter | str | None) -> list[VenueAdapter]:
 
 def _open(path: Path) -> BinaryIO:
     try:
+        # A capture is read twice (instruments, then frames): what can be read once, or never ends, is none.
+        if not S_ISREG(path.stat().st_mode):
+            raise CaptureError(path, 0, "is not a regular file")
         raw = path.open("rb")
         if raw.peek(2)[:2] != GZIP_MAGIC:
             return raw
@@ -88,24 +105,22 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines without their newline; a last line without one must still be whole."""
+    """Numbered lines as they stand, newline included."""
     number = 0
     with _open(path) as stream:
         while True:
             try:
-                line = stream.readline()
+                line = stream.readline(LINE_BYTES_MAX)
             except (EOFError, zlib.error, OSError) as error:
                 raise CaptureError(path, number + 1, f"the file ends early or is damaged: {error}") from error
             if not line:
-                return
+                break
             number += 1
-            if line.endswith(b"\n"):
-                yield number, line[:-1].removesuffix(b"\r")
-                continue
-            payload = line[line.find(b"{") :] if b"{" in line else line
-            if not _is_json(payload):
-                raise CaptureError(path, number, f"the capture ends in the middle of a line: …{line[-40:]!r}")
+            if len(line) == LINE_BYTES_MAX:
+                raise CaptureError(path, number, f"a line of {LINE_BYTES_MAX >> 20} MiB or more is no frame")
             yield number, line
+    if not number:
+        raise CaptureError(path, 0, "the file is empty")
 
 
 def _is_json(payload: bytes) -> bool:
@@ -116,43 +131,71 @@ def _is_json(payload: bytes) -> bool:
     return True
 
 
-def _read_file(path: Path, adapters: list[VenueAdapter]) -> Iterator[CaptureLine]:
-    symbols: set[str] = set()
-    long_form: bool | None = None
+def _read_file(path: Path, adapters: list[VenueAdapter], on_damage: OnDamage | None) -> Iterator[CaptureLine]:
+    parser = _LineParser(path, adapters)
+    first: CaptureError | None = None
+    is_usable = False
     for number, line in _lines(path):
+        try:
+            parsed = parser.parse(number, line)
+        except CaptureError as error:
+            if on_damage is None:
+                raise
+            first = first or error
+            on_damage(error)
+            continue
+        is_usable = True
+        yield parsed
+    if not is_usable and first is not None:
+        raise CaptureError(path, first.line, f"no capture: not one line of it can be read; {first.text}")
+
+
+class _LineParser:
+    """Reads the lines of one file; remembers its form and its symbols."""
+
+    def __init__(self, path: Path, adapters: list[VenueAdapter]) -> None:
+        self._path = path
+        self._adapters = adapters
+        self._symbols: set[str] = set()
+        self._is_long: bool | None = None
+
+    def parse(self, number: int, line: bytes) -> CaptureLine:
+        """Read one line; CaptureError when it is of neither form."""
+        if line.endswith(b"\n"):
+            line = line[:-1].removesuffix(b"\r")
+        elif not _is_json(line[line.find(b"{") :] if b"{" in line else line):
+            raise self._error(number, f"the capture ends in the middle of a line: …{line[-40:]!r}")
         if not line:
-            raise CaptureError(path, number, "empty line")
+            raise self._error(number, "empty line")
         stamp, blank, rest = line.partition(b" ")
-        if not blank or not stamp.isdigit() or len(stamp) > STAMP_DIGITS:
-            raise CaptureError(
-                path, number, f"expected a receive time in ns and a space, found {line[:40]!r}"
-            )
-        recv_ns = int(stamp)
+        if not blank or not stamp.isdigit() or len(stamp) > STAMP_DIGITS or not 0 < int(stamp) <= STAMP_MAX:
+            raise self._error(number, f"expected a receive time in ns and a space, found {line[:40]!r}")
         parts = rest.split(b" ", 2)
         if len(parts) == 3 and parts[1] in KINDS and not rest.startswith((b"{", b"[")):
-            long_form = True
-            yield _long_line(path, number, recv_ns, parts)
-            continue
-        if long_form:
-            raise CaptureError(
-                path, number, f"expected connection and kind behind the time, found {rest[:40]!r}"
-            )
+            self._is_long = True
+            return _long_line(self._path, number, int(stamp), parts)
+        if self._is_long:
+            raise self._error(number, f"expected connection and kind behind the time, found {rest[:40]!r}")
         if not rest:
-            raise CaptureError(path, number, "no frame behind the time")
-        if long_form is None and not rest.startswith((b"{", b"[")):
-            raise CaptureError(
-                path, number, f"neither JSON nor connection and kind behind the time: {rest[:40]!r}"
-            )
-        long_form = False
-        snapshot_of = next((a for a in adapters if a.is_snapshot(rest)), None)
+            raise self._error(number, "no frame behind the time")
+        if self._is_long is None and not rest.startswith((b"{", b"[")):
+            raise self._error(number, f"neither JSON nor connection and kind behind the time: {rest[:40]!r}")
+        self._is_long = False
+        return self._short_line(number, int(stamp), rest)
+
+    def _error(self, number: int, text: str) -> CaptureError:
+        return CaptureError(self._path, number, text)
+
+    def _short_line(self, number: int, recv_ns: int, payload: bytes) -> CaptureLine:
+        adapters, file = self._adapters, str(self._path)
+        snapshot_of = next((a for a in adapters if a.is_snapshot(payload)), None)
         if snapshot_of is None:
-            if len(symbols) < 2:
-                symbols |= {s for s in (a.symbol_of_frame(rest) for a in adapters) if s}
-            yield CaptureLine(recv_ns, "", "ws", "", rest, str(path), number)
-            continue
-        symbol = _only_symbol(path, number, symbols, snapshot_of)
+            if len(self._symbols) < 2:
+                self._symbols |= {s for s in (a.symbol_of_frame(payload) for a in adapters) if s}
+            return CaptureLine(recv_ns, "", "ws", "", payload, file, number)
+        symbol = _only_symbol(self._path, number, self._symbols, snapshot_of)
         request = snapshot_of.snapshot_request(symbol).path
-        yield CaptureLine(recv_ns, "", "http", request, rest, str(path), number)
+        return CaptureLine(recv_ns, "", "http", request, payload, file, number)
 
 
 def _long_line(path: Path, number: int, recv_ns: int, parts: list[bytes]) -> CaptureLine:
@@ -207,11 +250,13 @@ class _Seen:
             )
 
 
-def _scan(paths: Sequence[str | Path], adapter: VenueAdapter) -> tuple[dict[str, _Seen], list[bytes]]:
+def _scan(
+    paths: Sequence[str | Path], adapter: VenueAdapter, on_damage: OnDamage | None = None
+) -> tuple[dict[str, _Seen], list[bytes]]:
     """One pass: what stands in the capture by symbol, and the instrument answers in it."""
     seen: dict[str, _Seen] = {}
     answers: list[bytes] = []
-    for line in read_capture(paths, adapter):
+    for line in read_capture(paths, adapter, on_damage):
         if line.kind not in ("ws", "http"):
             continue
         if adapter.is_instruments(line.path):
@@ -256,28 +301,42 @@ def capture_instruments(
     paths: str | Path | Sequence[str | Path],
     adapter: VenueAdapter | str,
     instruments_file: str | Path | None = None,
+    on_damage: OnDamage | None = None,
 ) -> list[Instrument]:
     """Find the instrument rows of a capture: from a file, else from an answer in the capture, else by a first
     pass.
 
-    Only symbols that occur in the capture are returned, in alphabetic order, instrument_id 0.
+    Only symbols that occur in the capture are returned, in alphabetic order, instrument_id 0. Symbols that
+    the instrument data lacks are left out: their frames are those of unknown symbols.
+
+    Args:
+        paths: the captures.
+        adapter: their venue.
+        instruments_file: instrument data.
+        on_damage: as in `read_capture`.
 
     Raises:
-        CaptureError: a damaged capture or instruments file, or one that lacks a symbol of the capture.
+        CaptureError: a damaged capture or instruments file, or instrument data without any symbol of it.
         VenueError: the recorded instrument data is not as documented.
     """
     files = [paths] if isinstance(paths, str | Path) else list(paths)
     venue = _adapters(adapter)[0]
-    seen, answers = _scan(files, venue)
-    if instruments_file is not None:
+    rows: dict[str, Instrument] | None = None
+    if instruments_file is not None:  # before the captures: it is small, they may be long
         rows = {row.symbol: row for row in load_instruments(instruments_file, venue)}
-        missing = sorted(seen.keys() - rows.keys())
-        if missing:
-            raise CaptureError(instruments_file, 0, f"lacks symbols of the capture: {', '.join(missing)}")
-        return [rows[symbol] for symbol in sorted(seen)]
-    if answers:
-        return venue.parse_instruments(answers[-1], sorted(seen))
-    return _rows_of(seen, venue, files)
+    seen, answers = _scan(files, venue, on_damage)
+    if rows is None and answers:
+        known = venue.listed_symbols(answers[-1])
+        listed = venue.parse_instruments(answers[-1], sorted(seen.keys() & known))
+        rows = {row.symbol: row for row in listed}
+    if rows is None or not seen:
+        return _rows_of(seen, venue, files)
+    found = [rows[symbol] for symbol in sorted(seen) if symbol in rows]
+    if not found:
+        source = instruments_file if instruments_file is not None else ", ".join(map(str, files))
+        names = ", ".join(sorted(seen)[:NAMES_SHOWN])
+        raise CaptureError(source, 0, f"instrument data without any symbol of the capture ({names})")
+    return found
 
 
 def load_instruments(path: str | Path, adapter: VenueAdapter | str) -> list[Instrument]:

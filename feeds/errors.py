@@ -38,3 +38,4 @@ class CaptureError(FeedError):
         super().__init__(f"{path}:{line}: {text}" if line else f"{path}: {text}")
         self.path = str(path)
         self.line = line
+        self.text = text
