@@ -84,7 +84,7 @@ types: $(VENV)/.built $(VENV)/.test
 	$(BIN)/mypy
 
 prove: $(VENV)/.built $(VENV)/.test
-	$(PYTEST) -m prove
+	HYPOTHESIS_PROFILE=prove RINGLANE_KILL_ROUNDS=20 RINGLANE_PING_PONGS=50000 $(PYTEST) -m "prove or stress" --timeout 600
 
 soak: $(VENV)/.built $(VENV)/.test
 	$(PYTEST) -m soak --timeout 0

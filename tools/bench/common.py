@@ -10,6 +10,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from tools.terminal import make_console
+
 OURS = "ringlane"
 
 
@@ -85,7 +87,7 @@ class BenchResult:
 
     def show(self, console: Console | None = None) -> None:
         """Prints a table for people."""
-        console = console or Console()
+        console = console or make_console()
         table = Table(
             title=f"bench {self.bench}",
             caption=f"{self.machine.get('cpu')}; PM QoS {self.machine.get('pm_qos')}",

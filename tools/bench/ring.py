@@ -41,6 +41,7 @@ BULK = 2_000_000
 BULK_DATAGRAM = 300_000
 BATCH = 64
 CONSUMER_SLOT = 1
+CONSUMER_END_S = 10.0
 
 
 class Collector:
@@ -195,7 +196,11 @@ class Bed:
             try:
                 yield lambda: lines.readline().split()
             finally:
-                child.wait(timeout=60)
+                try:
+                    child.wait(timeout=CONSUMER_END_S)
+                except subprocess.TimeoutExpired:
+                    child.kill()  # it never saw the last message: the run has failed and says so
+                    child.wait()
 
 
 def paced(send: Callable[[bytes], object], count: int) -> None:
@@ -257,7 +262,8 @@ def one_throughput(bed: Bed, kind: str, folder: str) -> float:
             batch = bytes(SLOT_BYTES * BATCH)
             sent = 0
             while sent < count:
-                sent += producer.offer_many(batch, BATCH)
+                if producer.offer_many(batch, BATCH):
+                    sent += BATCH
         else:
             sender, send = datagram_sender(path)
             with sender:
@@ -283,7 +289,7 @@ def bench_ring(runs: int) -> BenchResult:
         rows: dict[tuple[str, str], list[float]] = {}
         try:
             for _ in range(runs):
-                for kind, name in (("ring", "ringlane"), ("datagram", "unix datagram + uvloop")):
+                for kind, name in (("ring", "ringlane"), ("datagram", "unix-datagram")):
                     p50, p99 = one_latency(bed, kind, folder)
                     rows.setdefault((name, "latency_ns_p50"), []).append(p50)
                     rows.setdefault((name, "latency_ns_p99"), []).append(p99)
