@@ -49,6 +49,11 @@ SESSION_COUNTERS = {
 }
 
 
+FAULT_REFUSED = 3000
+TOLD_MAX = 20
+FRAME_SHOWN = 40
+
+
 @dataclass(frozen=True, slots=True)
 class MarketDataSettings:
     """Settings of the role `market_data`.
@@ -105,6 +110,8 @@ class MarketData(Actor):
         }
         # A restarted worker goes on counting where its predecessor died.
         self._base = {key: counter.value for key, counter in self._counters.items()}
+        self._told: set[str] = set()
+        self._unknown_told = 0
         self._refused = context.counter("feed.requests_refused")
 
     @classmethod
@@ -211,6 +218,8 @@ class MarketData(Actor):
         self._follow_clock()
         self.session.on_timer(now_ns)
         self._publish_counts()
+        if not self.context.is_virtual:  # a replay lists them with their place in the capture
+            self._tell_refused()
 
     def inject(self, frame: bytes, frame_ns: int, connection: int = 0) -> int:
         """Take a frame that came from no socket (replay, simulation); returns the core's FrameResult."""
@@ -229,6 +238,26 @@ class MarketData(Actor):
     def _follow_clock(self) -> None:
         if self.context.is_virtual:
             self.core.virtual_now_ns = self.context.now_ns()
+
+    def _tell_refused(self) -> None:
+        """Keep what the session refused in the worker's fault log, where a run's report finds it."""
+        session, name = self.session, self.config.venue
+        for rejection in session.take_rejections():
+            start = f"; it began {bytes(rejection.frame[:FRAME_SHOWN])!r}" if rejection.frame else ""
+            self._tell(f"{name}: refused: {rejection.error}{start}")
+        while session.control_errors:
+            self._tell(f"{name}: the venue said: {session.control_errors.popleft()}")
+        if len(session.unknown_symbols) > self._unknown_told:
+            for symbol in list(session.unknown_symbols)[self._unknown_told :]:
+                self._tell(f"{name}: frames of an unknown symbol: {symbol}")
+            self._unknown_told = len(session.unknown_symbols)
+
+    def _tell(self, text: str) -> None:
+        # Texts differ without end; the log is small and shared with other faults. The counters count all.
+        if text not in self._told and len(self._told) >= TOLD_MAX:
+            text = f"{self.config.venue}: more was refused (see the counters)"
+        self._told.add(text)
+        self.context.host.metrics.fault(FAULT_REFUSED, text, self.context.utc_ns())
 
     def _publish_counts(self) -> None:
         counts = self.core.statistics()

@@ -26,7 +26,8 @@ import orjson
 
 from feeds.errors import CaptureError, VenueError
 from feeds.venues import ADAPTERS, get_adapter
-from shm.instruments import Instrument
+from shm.errors import InstrumentError
+from shm.instruments import Instrument, check_instrument
 
 if TYPE_CHECKING:
     from feeds.adapter import VenueAdapter
@@ -290,11 +291,20 @@ def _rows_of(seen: dict[str, _Seen], venue: VenueAdapter, files: Sequence[str | 
     if not seen:
         raise CaptureError(", ".join(map(str, files)), 0, f"no market data of {venue.name} in the capture")
     return [
-        venue.plain_instrument(
-            symbol, entry.decimals[0], entry.decimals[1], max(entry.step[0], 1), max(entry.step[1], 1)
-        )
+        row
         for symbol, entry in sorted(seen.items())
-    ]
+        if _is_row(row := venue.plain_instrument(
+            symbol, entry.decimals[0], entry.decimals[1], max(entry.step[0], 1), max(entry.step[1], 1)))
+    ]  # fmt: skip
+
+
+def _is_row(row: Instrument) -> bool:
+    """Whether a row made from frames can be one: a garbage frame may name anything as its symbol."""
+    try:
+        check_instrument(row)
+    except InstrumentError:
+        return False
+    return True
 
 
 def capture_instruments(

@@ -218,6 +218,12 @@ class FeedSession:
             self._counts["control_errors"] += 1
             self.control_errors.append(f"request {event.request_id}: code {event.code}: {event.text}")
 
+    def take_rejections(self) -> list[Rejection]:
+        """Take out the rejections kept since the last call."""
+        taken = list(self.rejections)
+        self.rejections.clear()
+        return taken
+
     def _reject(self, error: str, frame: bytes, frame_ns: int, connection: int) -> None:
         self._counts["rejected"] += 1
         self.rejections.append(Rejection(frame_ns, connection, error, frame[:KEPT_FRAME_BYTES]))

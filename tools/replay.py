@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.journals import DigestJournal
 from actors.market_data import MarketData
@@ -21,7 +22,8 @@ from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec
 from actors.runtime.virtual import VirtualWorld
 from feeds.adapter import VenueAdapter
 from feeds.capture import CaptureLine, capture_instruments, read_capture
-from feeds.settings import Gap, Rejection
+from feeds.errors import CaptureError
+from feeds.settings import SECOND_NS, Gap
 from feeds.venues import get_adapter
 from shm.enums import BookState
 from shm.instruments import Instrument
@@ -31,7 +33,12 @@ FEED_SLOT, TRADE_SLOT = 1, 2
 PRIORITY = 1
 E8 = 8
 #: A capture has the pauses its recorder had; they say nothing about this run.
-SESSION = {"silence_ns": 0, "reconnect_silence_ns": 0, "clock_jump_ns": 0, "snapshot_timeout_ns": 0}
+SESSION = {"silence_ns": 0, "reconnect_silence_ns": 0, "clock_jump_ns": 0, "snapshot_timeout_ns": 0,
+           "rejections_kept": 100}  # fmt: skip
+#: Longer pauses between lines (captures of different days, a damaged stamp) are leapt over: timers due in
+#: them run once, late.
+PAUSE_NS = 600 * SECOND_NS
+KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +64,40 @@ class ReplaySettings:
     gateway: dict[str, Any] = field(default_factory=dict)
 
 
+class Rejected(NamedTuple):
+    """A frame or snapshot that the feed refused, with its place in the capture."""
+
+    file: str
+    line: int
+    recv_ns: int
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {time_text(self.recv_ns)}: {self.error}"
+
+
 @dataclass(slots=True)
 class ReplayResult:
-    """What came of it; money in 10^-8 of the settlement currency, summed over instruments."""
+    """What came of it; money in 10^-8 of the settlement currency, summed over instruments.
+
+    Of damaged lines and rejections the first `KEPT` are kept; `damaged_lines` and `rejected` count all.
+    """
 
     lines: int = 0
     snapshots: int = 0
+    other_lines: int = 0
+    damaged_lines: int = 0
+    damage: list[str] = field(default_factory=list)
+    pauses: int = 0
     first_ns: int = 0
     last_ns: int = 0
     feed: dict[str, int] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: list[Rejected] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
     unknown_symbols: dict[str, int] = field(default_factory=dict)
+    unknown_snapshots: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     positions: list[dict[str, Any]] = field(default_factory=list)
     realized_e8: int = 0
@@ -78,6 +105,11 @@ class ReplayResult:
     fees_e8: int = 0
     digest: str = ""
     books: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> int:
+        """How many frames and snapshots the feed refused."""
+        return self.feed.get("rejected", 0) if self.feed else 0
 
     @property
     def pnl_e8(self) -> int:
@@ -92,7 +124,8 @@ class Replay:
         settings: what to replay.
 
     Raises:
-        VenueError, CaptureError: an unknown venue, or a damaged capture or instruments file (`run` too).
+        VenueError, CaptureError: an unknown venue, or a capture or instruments file that can not be used
+            (`run` too). Damaged lines in a usable capture are counted and kept in the result.
         RoleError, SettingsError: an unknown strategy, or settings that do not fit it.
     """
 
@@ -101,14 +134,23 @@ class Replay:
         self.adapter: VenueAdapter = get_adapter(settings.venue)
         if settings.strategy:
             role_class(settings.strategy).check_settings(settings.settings)
-        rows = capture_instruments(settings.files, self.adapter, settings.instruments_file)
+        # Damage is noted by `run`, which reads the same lines again.
+        rows = capture_instruments(
+            settings.files, self.adapter, settings.instruments_file, on_damage=lambda _: None
+        )
         self.rows = [replace(row, slab=FEED_SLOT, priority=PRIORITY) for row in rows]
         self._world: VirtualWorld
 
     def run(self, *, with_books: bool = False) -> ReplayResult:
         """Feed every line; the books are in the result only if asked for."""
         result = ReplayResult()
-        lines = read_capture(self.settings.files, self.adapter)
+
+        def on_damage(error: CaptureError) -> None:
+            result.damaged_lines += 1
+            if len(result.damage) < KEPT:
+                result.damage.append(str(error))
+
+        lines = read_capture(self.settings.files, self.adapter, on_damage)
         first = next(lines, None)
         if first is None:
             return result
@@ -169,15 +211,24 @@ class Replay:
         return actor
 
     def _take(self, world: VirtualWorld, feed: MarketData, line: CaptureLine, result: ReplayResult) -> None:
+        if line.recv_ns - world.clock.virtual_ns > PAUSE_NS:
+            result.pauses += 1
+            world.clock.virtual_ns = line.recv_ns - SECOND_NS
         world.advance(line.recv_ns)
         result.last_ns = max(result.last_ns, line.recv_ns)
+        symbol = self.adapter.symbol_of_request(line.path) if line.kind == "http" else ""
         if line.kind == "ws":
             result.lines += 1
             feed.inject(line.payload, world.clock.virtual_ns)
-        elif line.kind == "http":
-            symbol = self.adapter.symbol_of_request(line.path)
-            if symbol and feed.inject_snapshot(symbol, line.payload):
-                result.snapshots += 1
+        elif not symbol:
+            result.other_lines += 1
+        elif feed.inject_snapshot(symbol, line.payload):
+            result.snapshots += 1
+        else:
+            result.unknown_snapshots[symbol] = result.unknown_snapshots.get(symbol, 0) + 1
+        for rejection in feed.session.take_rejections():
+            if len(result.rejections) < KEPT:
+                result.rejections.append(Rejected(line.file, line.line, line.recv_ns, rejection.error))
         world.settle()
 
     # ---- results --------------------------------------------------------------------------------
@@ -186,7 +237,6 @@ class Replay:
     def _read_feed(feed: MarketData, result: ReplayResult) -> None:
         result.feed = {**feed.core.statistics(), **feed.session.statistics()}
         result.gaps = list(feed.session.gaps)
-        result.rejections = list(feed.session.rejections)
         result.unknown_symbols = dict(feed.session.unknown_symbols)
         result.states = {symbol: state.name for symbol, state in sorted(feed.session.states().items())}
 
@@ -221,6 +271,12 @@ class Replay:
         result.counters = trade.metrics.counters()
         result.faults = [fault.text for fault in trade.metrics.faults()]
         result.digest = gateway.journal.digest
+
+
+def time_text(utc_ns: int) -> str:
+    """A wall clock time as ISO 8601 in UTC with all nine digits."""
+    seconds, rest = divmod(utc_ns, SECOND_NS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
 def _texts(levels: Sequence[tuple[int, int]], row: Instrument) -> list[list[str]]:

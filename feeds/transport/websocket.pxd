@@ -31,3 +31,4 @@ cdef class FeedListener(FrameListener):
     cdef FramePump _pump
     cdef object _session
     cdef readonly int64_t connection
+    cdef readonly bint is_open  # the handshake was done

@@ -114,6 +114,7 @@ cdef class FeedListener(FrameListener):
         return 0
 
     cpdef on_ws_connected(self, WSTransport transport):
+        self.is_open = True
         self._session.on_connected(self.connection, c_now_ns())
 
     cpdef on_ws_disconnected(self, WSTransport transport):
@@ -182,6 +183,11 @@ class FeedConnection:
         except (OSError, WSError, TimeoutError, asyncio.TimeoutError) as error:
             self.connect_errors += 1
             self.last_error = f"{self.url}: {type(error).__name__}: {error}"
+            self._drop_listener()
+            return
+        if not listener.is_open:  # the peer hung up inside the handshake
+            self.connect_errors += 1
+            self.last_error = f"{self.url}: the peer ended the connection before the handshake was done"
             self._drop_listener()
             return
         self._transport = transport

@@ -102,8 +102,15 @@ def test_old_recordings_are_split_by_stream_name(stream: str, public: bool) -> N
 
 @pytest.mark.parametrize(
     ("symbols", "levels", "weight"),
-    [(1, 1000, 20), (54, 1000, 20), (55, 500, 10), (100, 500, 10),
-     (216, 100, 5), (217, 50, 2), (5000, 50, 2)],  # fmt: skip
+    [
+        (1, 1000, 20),
+        (54, 1000, 20),
+        (55, 500, 10),
+        (100, 500, 10),
+        (216, 100, 5),
+        (217, 50, 2),
+        (5000, 50, 2),
+    ],
 )
 def test_snapshots_are_as_deep_as_two_of_every_book_in_a_minute_allow(
     symbols: int, levels: int, weight: int

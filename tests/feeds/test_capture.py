@@ -125,7 +125,7 @@ def test_a_last_line_that_is_whole_needs_no_newline(tmp_path: Path) -> None:
 
 
 def test_a_cut_gzip_file_is_reported_after_what_it_holds(tmp_path: Path) -> None:
-    whole = gzip.compress(b"".join(b"%d " % i + FRAME + b"\n" for i in range(2000)))
+    whole = gzip.compress(b"".join(b"%d " % i + FRAME + b"\n" for i in range(1, 2001)))
     path = tmp_path / "cap.gz"
     path.write_bytes(whole[: len(whole) // 2])
     seen = 0
@@ -193,7 +193,7 @@ def test_an_instruments_file_that_lacks_a_symbol_of_the_capture(tmp_path: Path) 
     capture = write(tmp_path / "cap", b"1 " + FRAME)
     rows = tmp_path / "rows.json"
     rows.write_bytes(orjson.dumps([{"symbol": "ETHUSDT", "price_exponent": 4, "quantity_exponent": 5}]))
-    with pytest.raises(CaptureError, match="lacks symbols of the capture: BTCUSDT"):
+    with pytest.raises(CaptureError, match=r"rows.json: .*without any symbol of the capture \(BTCUSDT\)"):
         capture_instruments(capture, "binance_usdm", rows)
 
 
@@ -209,3 +209,29 @@ def test_recorded_instrument_data_is_used(market_data: Path) -> None:
         (r.symbol, r.price_exponent, r.quantity_exponent) for r in rows
     ]
     assert [r.symbol for r in load_instruments(path, "binance_usdm")][0:1] == ["BTCUSDT"]
+
+
+def test_damaged_lines_can_be_told_instead_of_ending_the_reading(tmp_path: Path) -> None:
+    path = write(tmp_path / "cap", b"1 " + FRAME, b"", b"x", b"4 " + FRAME, b"5 " + FRAME[:-9], end=b"")
+    told: list[CaptureError] = []
+    assert [x.line for x in read_capture(path, "binance_usdm", told.append)] == [1, 4]
+    assert [(e.line, e.path) for e in told] == [(2, str(path)), (3, str(path)), (5, str(path))]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(b"", "the file is empty"), (b"x\ny\n", "not one line of it can be read; expected a receive time")],
+)
+def test_a_file_without_one_good_line_is_an_error_all_the_same(
+    tmp_path: Path, content: bytes, text: str
+) -> None:
+    (tmp_path / "cap").write_bytes(content)
+    with pytest.raises(CaptureError, match=text):
+        list(read_capture(tmp_path / "cap", "binance_usdm", lambda _: None))
+
+
+def test_symbols_without_instrument_data_are_left_out(tmp_path: Path) -> None:
+    capture = write(tmp_path / "cap", b"1 " + FRAME, b"2 " + depth("ETHUSDT", 1, 2, 0))
+    rows = tmp_path / "rows.json"
+    rows.write_bytes(orjson.dumps([{"symbol": "ETHUSDT", "price_exponent": 4, "quantity_exponent": 5}]))
+    assert symbols_of(capture_instruments(capture, "binance_usdm", rows)) == ["ETHUSDT"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,11 +65,32 @@ def test_the_ready_line_goes_to_a_descriptor_and_the_parents_end_ends_it() -> No
         (["--rate", "-1"], b"rate must be"),
         (["--ready-fd", "99"], b"descriptor 99"),
         (["--misuse", "maybe"], b"--misuse takes refuse or silent"),
+        (["--port", "65536"], b"websocket port must be 0 to 65535, not 65536"),
+        (["--rest-port=-1"], b"REST port must be 0 to 65535, not -1"),
+        (["--connection-s", "nan"], b"lifetime of a connection must be"),
+        (["--ping-interval-s=-1"], b"time between pings must be"),
+        (["--start-time-ms=-1"], b"start time can not be negative"),
+        (["--capture", "/tmp"], b"/tmp: is not a regular file"),
+        (["--host", "300.1.1.1"], b"can not listen for websockets on 300.1.1.1:0: "),
     ],
 )
 def test_a_users_mistake_is_one_line_and_status_two(arguments: list[str], words: bytes) -> None:
     with start(*arguments) as process:
         _, err = process.communicate()
     assert process.returncode == 2
+    assert err.startswith(b"ringlane: error: venue: ")
     assert words in err
     assert err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(("option", "what"), [("--port", b"websockets"), ("--rest-port", b"REST")])
+def test_a_port_in_use_is_named(option: str, what: bytes) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with start(option, str(port)) as process:
+            _, err = process.communicate()
+    assert process.returncode == 2
+    said = b"ringlane: error: venue: can not listen for %s on 127.0.0.1:%d: Address already in use\n"
+    assert err == said % (what, port)

@@ -266,8 +266,9 @@ class CaptureSource(MarketSource):
             if self._settings.at_end != "loop":
                 self.ended = True
                 return
-            await flush.restart("maintenance: the recording starts again")
+            # A snapshot asked for before the restart is over must not be one of the old numbers.
             self._reset_books()
+            await flush.restart("maintenance: the recording starts again")
 
     async def _play_paced(self, flush: Flush, speed: float) -> None:
         start_ns = time.monotonic_ns()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 
 class VenueSimulatorError(Exception):
     """Base of everything a simulated venue reports to its user."""
@@ -21,3 +24,10 @@ class ListenError(VenueSimulatorError):
 
 class TlsError(VenueSimulatorError):
     """Certificates can not be made or loaded."""
+
+
+def bind_reason(error: OSError) -> str:
+    """Say why an address can not be listened on, without what the loop wraps around it."""
+    if error.errno is not None and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
-from tools.venues.errors import ListenError
+from tools.venues.errors import ListenError, bind_reason
 from tools.venues.protocol import HttpReply, HttpRequest
 
 HEAD_BYTES_MAX = 16 * 1024
@@ -107,9 +107,7 @@ class RestServer:
                 self._serve, host, port, ssl=ssl_context, limit=HEAD_BYTES_MAX, reuse_address=True
             )
         except OSError as error:
-            raise ListenError(
-                f"can not listen for REST on {host}:{port}: {error.strerror or error}"
-            ) from None
+            raise ListenError(f"can not listen for REST on {host}:{port}: {bind_reason(error)}") from None
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

@@ -26,6 +26,8 @@ from tools.venues.synthetic_source import SyntheticSettings, SyntheticSource
 from tools.venues.tls import TlsFiles
 
 PROTOCOLS: dict[str, type[BinanceUsdm]] = {BinanceUsdm.name: BinanceUsdm}
+PORT_MAX = 65_535
+SECONDS_MAX = 10**6
 DEFAULT_VENUE = BinanceUsdm.name
 
 
@@ -79,16 +81,29 @@ def make_source(settings: VenueSettings, protocol: VenueProtocol) -> MarketSourc
     return SyntheticSource(settings.market, protocol)
 
 
+def _check(settings: VenueSettings) -> None:
+    if settings.start not in ("subscribed", "immediately"):
+        raise SettingsError(f"a venue starts subscribed or immediately, not {settings.start!r}")
+    if settings.clients_wanted < 1:
+        raise SettingsError("at least one client must be waited for")
+    if settings.buffer_bytes_max < 1:
+        raise SettingsError("the send buffer of a client can not be empty")
+    for what, port in (("websocket", settings.ws_port), ("REST", settings.rest_port)):
+        if not 0 <= port <= PORT_MAX:
+            raise SettingsError(f"the {what} port must be 0 to {PORT_MAX}, not {port}")
+    for what, seconds in (
+        ("time between pings", settings.ping_interval_s),
+        ("lifetime of a connection", settings.connection_s),
+    ):
+        if not 0 <= seconds <= SECONDS_MAX:
+            raise SettingsError(f"the {what} must be 0 (as the venue) to {SECONDS_MAX} s, not {seconds:g}")
+
+
 class VenueRun:
     """One venue from its ready line to its end."""
 
     def __init__(self, settings: VenueSettings) -> None:
-        if settings.start not in ("subscribed", "immediately"):
-            raise SettingsError(f"a venue starts subscribed or immediately, not {settings.start!r}")
-        if settings.clients_wanted < 1:
-            raise SettingsError("at least one client must be waited for")
-        if settings.buffer_bytes_max < 1:
-            raise SettingsError("the send buffer of a client can not be empty")
+        _check(settings)
         self.settings = settings
         self.protocol = make_protocol(settings)
         self.source = make_source(settings, self.protocol)

@@ -21,7 +21,7 @@ from picows import (
     ws_create_server,
 )
 
-from tools.venues.errors import ListenError
+from tools.venues.errors import ListenError, bind_reason
 from tools.venues.fanout import Outbox, Stream
 from tools.venues.protocol import Flush, HttpReply, Route, Subscriber, VenueProtocol
 
@@ -269,7 +269,7 @@ class Hub(Flush):
             )
         except OSError as error:
             raise ListenError(
-                f"can not listen for websockets on {host}:{port}: {error.strerror or error}"
+                f"can not listen for websockets on {host}:{port}: {bind_reason(error)}"
             ) from None
         self.port = self._server.sockets[0].getsockname()[1]
 

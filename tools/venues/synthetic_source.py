@@ -139,6 +139,8 @@ def _check(settings: SyntheticSettings) -> None:
         raise SettingsError(f"the batch time must be 1 to 100 ms, not {settings.batch_s * 1000:g}")
     if settings.update_limit < 0:
         raise SettingsError("the update limit can not be negative")
+    if settings.start_ms < 0:
+        raise SettingsError("the start time can not be negative")
 
 
 def _market_row(item: VenueInstrument, start: int, mean: float) -> tuple[str, int, int, int, int, int, float]:

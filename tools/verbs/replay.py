@@ -9,15 +9,16 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from actors.errors import ActorError
 from feeds.errors import FeedError
+from feeds.settings import SECOND_NS
 from shm.errors import ShmError
 from shm.units import format_units
-from tools.replay import E8, Replay, ReplayResult, ReplaySettings
+from tools.replay import E8, PAUSE_NS, Replay, ReplayResult, ReplaySettings
 
 SHOWN = 20
+EXIT_DAMAGED = 1
 COUNTS = ("intents", "orders.new", "orders.replaced", "orders.canceled", "orders.rejected", "orders.denied",
           "fills", "orders.filled", "actor.errors", "ring.lapped")  # fmt: skip
 
@@ -40,9 +41,18 @@ def replay(
 ) -> None:
     """Feed captures through feed, rings, strategy, gate, OMS and paper session on a virtual clock.
 
-    Prints what was found and a hash over all intents and fills: equal for equal captures and seeds.
+    Prints what was found and a hash over all intents and fills: equal for equal captures and seeds. Frames
+    that are garbage, do not fit their instrument or name an unknown symbol are counted and listed, the rest
+    is replayed.
+
+    Exit code: 0 = every line was read; 1 = replayed, but some lines (named) are no capture lines, as when a
+    capture ends in the middle of one; 2 = a mistake in the arguments, or a capture that can not be used.
     """
     began = time.monotonic()
+    if books is not None and (books.is_dir() or not books.absolute().parent.is_dir()):
+        what = "is a folder" if books.is_dir() else "can not be written: there is no such folder"
+        typer.echo(f"ringlane: error: --books {books} {what}", err=True)
+        raise typer.Exit(2)
     try:
         job = Replay(
             ReplaySettings(
@@ -57,7 +67,10 @@ def replay(
         result = job.run(with_books=books is not None)
         if books is not None:
             books.write_bytes(orjson.dumps(result.books, option=orjson.OPT_APPEND_NEWLINE))
-    except (FeedError, ActorError, ShmError, OSError) as error:
+    except OSError as error:
+        typer.echo(f"ringlane: error: {error.filename or ''}: {error.strerror}", err=True)
+        raise typer.Exit(2) from None
+    except (FeedError, ActorError, ShmError) as error:
         typer.echo(f"ringlane: error: {error}", err=True)
         raise typer.Exit(2) from None
     seconds = time.monotonic() - began
@@ -65,6 +78,15 @@ def replay(
         typer.echo(orjson.dumps(to_json(venue, seed, result, seconds)).decode())
     else:
         _show(result, seconds)
+    if result.damaged_lines:
+        typer.echo(f"ringlane: error: {_damage(result)}", err=True)
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+def _damage(result: ReplayResult) -> str:
+    count = result.damaged_lines
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"damaged capture, the rest was replayed: {result.damage[0]}{more}"
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -87,8 +109,14 @@ def to_json(venue: str, seed: int, result: ReplayResult, seconds: float) -> dict
         "span_s": (result.last_ns - result.first_ns) / 1e9,
         "feed": result.feed,
         "gaps": [gap._asdict() for gap in result.gaps],
-        "rejections": [{"frame_ns": r.frame_ns, "error": r.error} for r in result.rejections],
+        "rejected": result.rejected,
+        "rejections": [rejection._asdict() for rejection in result.rejections],
         "unknown_symbols": result.unknown_symbols,
+        "unknown_snapshots": result.unknown_snapshots,
+        "damaged_lines": result.damaged_lines,
+        "damage": result.damage,
+        "other_lines": result.other_lines,
+        "pauses": result.pauses,
         "states": result.states,
         "orders": {name: result.counters.get(name, 0) for name in COUNTS},
         "positions": result.positions,
@@ -109,24 +137,20 @@ def _show(result: ReplayResult, seconds: float) -> None:
     console.print(
         f"{result.lines} frames over {span:.1f} s in {seconds:.1f} s; {feed.get('books', 0)} book updates, "
         f"{feed.get('trades', 0)} trades, {feed.get('bbos', 0)} best bids and offers, "
-        f"{result.snapshots} snapshots"
+        f"{result.snapshots} snapshots, {feed.get('control', 0)} frames of other kinds"
     )
     console.print(
         "books: " + (", ".join(f"{symbol} {state}" for symbol, state in result.states.items()) or "none")
     )
     _list(console, "gaps", [str(gap) for gap in result.gaps])
-    _list(console, "rejected", [rejection.error for rejection in result.rejections])
-    _list(
-        console,
-        "unknown symbols",
-        [f"{name}: {count} frames" for name, count in result.unknown_symbols.items()],
-    )
+    _list(console, "rejected", [str(rejection) for rejection in result.rejections], result.rejected)
+    _list(console, "unknown symbols", _unknown(result))
+    if result.damaged_lines:
+        _list(console, "damaged lines", result.damage, result.damaged_lines)
+    if result.pauses:
+        console.print(f"pauses of more than {PAUSE_NS // SECOND_NS} s leapt over: {result.pauses}")
     _list(console, "faults", result.faults)
-    table = Table(box=None, pad_edge=False)
-    for name in COUNTS:
-        table.add_column(name, justify="right")
-    table.add_row(*(str(result.counters.get(name, 0)) for name in COUNTS))
-    console.print(table)
+    console.print(", ".join(f"{name} {result.counters.get(name, 0)}" for name in COUNTS))
     for row in result.positions:
         console.print("  ".join(f"{key} {value}" for key, value in row.items()))
     console.print(
@@ -136,9 +160,18 @@ def _show(result: ReplayResult, seconds: float) -> None:
     console.print(f"hash {result.digest}")
 
 
-def _list(console: Console, title: str, lines: list[str]) -> None:
-    console.print(f"{title}: {len(lines)}")
+def _unknown(result: ReplayResult) -> list[str]:
+    frames, snapshots = result.unknown_symbols, result.unknown_snapshots
+    return [
+        f"{name}: {frames.get(name, 0)} frames, {snapshots.get(name, 0)} snapshots"
+        for name in sorted(frames.keys() | snapshots.keys())
+    ]
+
+
+def _list(console: Console, title: str, lines: list[str], total: int | None = None) -> None:
+    count = len(lines) if total is None else total
+    console.print(f"{title}: {count}")
     for line in lines[:SHOWN]:
         console.print(f"  {line}", markup=False, highlight=False)
-    if len(lines) > SHOWN:
-        console.print(f"  … and {len(lines) - SHOWN} more")
+    if count > SHOWN:
+        console.print(f"  … and {count - min(len(lines), SHOWN)} more")

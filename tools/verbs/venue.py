@@ -116,6 +116,6 @@ def venue(
         )
         status = run_venue(settings)
     except VenueSimulatorError as error:
-        typer.echo(f"venue: {error}", err=True)
+        typer.echo(f"ringlane: error: venue: {error}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(status)

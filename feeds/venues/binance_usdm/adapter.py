@@ -249,8 +249,9 @@ class BinanceUsdm(VenueAdapter):
 
     def symbol_of_frame(self, frame: bytes) -> str:
         """Return the symbol field of a frame, found as text: good enough to name a capture's symbol."""
-        _, found, rest = frame.partition(b'"s":"')
-        return rest[: rest.find(b'"')].decode("ascii", "replace") if found else ""
+        _, _, rest = frame.partition(b'"s":"')
+        symbol, closed, _ = rest.partition(b'"')
+        return symbol.decode("ascii", "replace") if closed else ""
 
     def written(self, payload: bytes) -> Iterator[Written]:
         """Yield price and quantity texts of depth, trade, best-bid-and-offer frames and snapshots."""
@@ -263,21 +264,28 @@ class BinanceUsdm(VenueAdapter):
         data = message.get("data", message)
         if not isinstance(data, dict):
             return
+        symbol, kind = data.get("s"), data.get("e")
         if "lastUpdateId" in data:
-            levels, symbol = [*data.get("bids", ()), *data.get("asks", ())], ""
+            levels, symbol = [*_pairs(data.get("bids")), *_pairs(data.get("asks"))], ""
+        elif kind == "depthUpdate":
+            levels = [*_pairs(data.get("b")), *_pairs(data.get("a"))]
+        elif kind in ("trade", "aggTrade"):
+            levels = _pairs([[data.get("p"), data.get("q")]])
+        elif kind == "bookTicker":
+            levels = _pairs([[data.get("b"), data.get("B")], [data.get("a"), data.get("A")]])
         else:
-            symbol, kind = str(data.get("s", "")), data.get("e")
-            if kind == "depthUpdate":
-                levels = [*data.get("b", ()), *data.get("a", ())]
-            elif kind in ("trade", "aggTrade"):
-                levels = [(data.get("p"), data.get("q"))]
-            elif kind == "bookTicker":
-                levels = [(data.get("b"), data.get("B")), (data.get("a"), data.get("A"))]
-            else:
-                return
-        pairs = [
-            pair
-            for pair in levels
-            if len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str)
-        ]
-        yield Written(symbol, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+            return
+        if not isinstance(symbol, str):
+            return
+        yield Written(symbol, [pair[0] for pair in levels], [pair[1] for pair in levels])
+
+
+def _pairs(levels: object) -> list[list[str]]:
+    """The (price, quantity) texts among recorded levels; what is none is left to the decoder to judge."""
+    if not isinstance(levels, list):
+        return []
+    return [
+        level
+        for level in levels
+        if isinstance(level, list) and len(level) == 2 and all(isinstance(text, str) for text in level)
+    ]
