@@ -38,6 +38,9 @@ class DigestJournal:
             self._hash.update(payload)
         return self.sequence
 
+    def prepare(self, ahead_bytes: int) -> None:
+        """Nothing to prepare."""
+
     def close(self) -> None:
         """Nothing to close."""
 

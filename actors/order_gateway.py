@@ -20,6 +20,7 @@ from actors.runtime.actor import Actor
 from actors.runtime.context import Context
 from actors.runtime.host import ORDER_INTENTS
 from actors.runtime.mailboxes import IntentSource
+from actors.runtime.publishers import PUBLISHES
 from actors.runtime.schedule import Timer
 from actors.runtime.settings import read_settings
 from exec.entries import EntryWriter
@@ -27,6 +28,7 @@ from exec.flow import cancel_orders, process_intent
 from exec.oms import Oms
 from exec.paper import PaperSession
 from exec.recovery import Recovered, recover, resume_paper
+from exec.report import COUNTER_NAMES, DENIED_COUNTER, counters_of
 from feeds.core import TRADE_NOT_MARKET
 from risk.exposure import ExposureBook
 from risk.gate import Gate
@@ -34,7 +36,8 @@ from shm.enums import (
     BookState,
     IntentKind,
     JournalKind,
-    ReportKind,
+    OrderFlags,
+    Reason,
     SegmentKind,
     TradingState,
     WorkerState,
@@ -47,24 +50,16 @@ from shm.ring import Producer
 _NEW, _REPLACE = int(IntentKind.NEW), int(IntentKind.REPLACE)
 _MASS_STATUS = int(IntentKind.MASS_STATUS)
 _SENDS = frozenset({_NEW, _REPLACE})
-_ALIVE = frozenset({int(WorkerState.STARTING), int(WorkerState.RUNNING), int(WorkerState.DRAINING)})
 # A strategy worker that the supervisor calls stalled keeps its orders until its heartbeat is orphan_ns old.
-_KEEPS_ORDERS = _ALIVE | {int(WorkerState.STALLED)}
+_KEEPS_ORDERS = PUBLISHES | {int(WorkerState.STARTING), int(WorkerState.STALLED)}
 _LIVE = int(BookState.LIVE)
-_COUNTED = {
-    int(ReportKind.NEW): "orders.new",
-    int(ReportKind.CANCELED): "orders.canceled",
-    int(ReportKind.DENIED): "orders.denied",
-    int(ReportKind.REJECTED): "orders.rejected",
-    int(ReportKind.FILL): "fills",
-    int(ReportKind.REPLACED): "orders.replaced",
-    int(ReportKind.REPLACE_REJECTED): "orders.replace_rejected",
-    int(ReportKind.CANCEL_REJECTED): "orders.cancel_rejected",
-    int(ReportKind.EXPIRED): "orders.expired",
-}
 _SLOT_SHIFT, _SLOT_MASK = 40, 63
 _UNSENT_MAX = 100_000
 _QUIESCE_STEP_NS = 2_000_000
+_FORCED = int(OrderFlags.FROM_HALT | OrderFlags.FROM_SENTINEL | OrderFlags.FROM_EMERGENCY)
+# Room kept in the journal for what must be said about orders that are out already.
+JOURNAL_RESERVE_BYTES = 1 << 20
+FAULT_JOURNAL = 2000
 
 
 class OrderGateway(Actor):
@@ -104,10 +99,13 @@ class OrderGateway(Actor):
         self._moved: dict[int, None] = {}
         self._timer: Timer | None = None
         self._is_halted = False
-        self._is_resuming = False  # the venue confirms old orders again: they are not new ones
+        self._is_quiesced = False
+        self._journal_error = ""
+        self._must_withdraw = False  # something could not be journaled: nothing may rest
+        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, self.config.journal_file_bytes // 4)
         self._listed = 0
-        self._counters = {kind: context.counter(name) for kind, name in _COUNTED.items()}
-        self._filled = context.counter("orders.filled")
+        # All made here: a worker's counters are few, and a strategy beside us may use up the rest.
+        self._counters = {name: context.counter(name) for name in sorted(COUNTER_NAMES)}
         self._skipped = context.counter("gateway.skipped")
         self._mass_cancels = context.counter("gateway.mass_cancels")
         self._orphans = context.counter("gateway.orphans_canceled")
@@ -154,12 +152,21 @@ class OrderGateway(Actor):
         return [row.instrument_id for row in self.context.instruments]
 
     def on_start(self, reason: str, *_: Any) -> None:
-        """Recover from the journal, settle what was under way, and only then take intents."""
-        del reason  # start and recovery are one path
+        """Recover from the journal, settle what was under way, and only then take intents.
+
+        Raises:
+            ActorError: a run that only begins finds entries of its own epoch: the epoch file was lost or put
+                back, and these orders and positions are another run's.
+        """
+        if reason == "start" and self.journal.sequence:
+            raise ActorError(
+                f"order_gateway: {self._journal_directory()} holds {self.journal.sequence} entries of epoch "
+                f"{self._host.spec.epoch}, which only begins: move them away, or put the epoch file right"
+            )
         now = self.context.now_ns()
         directory = self._journal_directory()
         entries = read_journal(directory, self._host.spec.epoch) if directory is not None else ()
-        self.recovered = recover(entries, self.oms, now_ns=now)
+        self.recovered = recover(entries, self.oms, now_ns=now, on_replayed=self._restore_counts)
         config = self.config
         self.session = PaperSession(
             self._on_venue_report,
@@ -171,14 +178,18 @@ class OrderGateway(Actor):
         self._list_instruments()
         resumed = self.oms.open_count
         self._recovered_orders.inc(resumed)
-        self._is_resuming = True
         resume_paper(self.session, self.oms, self.recovered, self.entries, self.context.now_ns, now)
-        self._is_resuming = False
         self._offer_tail()
         self.board.store_all(now)
+        self._keep_room()
         self._open_intents()
         self.on_halt()
         self.on_cycle(now)
+
+    def _restore_counts(self, recovered: Recovered) -> None:
+        """Count what the journal proves: the process before this one may have died between the two."""
+        for name, counter in self._counters.items():
+            counter.set(recovered.counts[name])
 
     def _list_instruments(self) -> None:
         """Take new rows of the table to the session and the journal."""
@@ -191,8 +202,8 @@ class OrderGateway(Actor):
             self.session.simulator.add_instrument(
                 row, depth, maker_fee_e8=config.maker_fee_e8, taker_fee_e8=config.taker_fee_e8
             )
-            if not self.recovered.entries:
-                self.journal.append(JournalKind.INSTRUMENT, row.to_bytes(), self.context.now_ns())
+            if self._listed >= self.recovered.instruments:
+                self._append(JournalKind.INSTRUMENT, row.to_bytes())
             self.board.add(row.instrument_id)
             self._listed += 1
 
@@ -208,7 +219,7 @@ class OrderGateway(Actor):
             host.add_source(IntentSource(host.consumer(ring), ORDER_INTENTS, self._on_intent, slot))
 
     def _is_alive(self, slot: int) -> bool:
-        return self._host.control.slot(slot).state in _ALIVE
+        return self._host.control.slot(slot).state in PUBLISHES
 
     # ---- intents --------------------------------------------------------------------------------
 
@@ -224,8 +235,14 @@ class OrderGateway(Actor):
         gate_ns = now_ns()
         self._gate_ns.record(gate_ns - now)
         kind = intent.kind
+        if not reason and kind in _SENDS:
+            reason = self._check_own(intent.flags)
         if kind == _MASS_STATUS:
             self._watch_workers(gate_ns)  # a reborn worker asks: its predecessor's orders go first
+        if self._journal_error and kind in _SENDS:
+            # Not journaled: what room is left belongs to the orders that are out.
+            self.oms.deny(intent, reason, gate_ns)
+            return
         if not reason and kind in _SENDS:
             self._refresh_depth(intent.instrument_id, gate_ns)
         order = process_intent(
@@ -245,6 +262,12 @@ class OrderGateway(Actor):
             if intent.frame_ns:
                 self._tick_to_trade_ns.record(send_ns - intent.frame_ns)
         self.board.touch(intent.instrument_id)
+
+    def _check_own(self, flags: int) -> Reason:
+        """What only the gateway knows: a stop is under way, or the journal has no room."""
+        if self._journal_error:
+            return Reason.JOURNAL
+        return Reason.STOPPING if self._host.is_stopping and not flags & _FORCED else Reason.NONE
 
     def _refresh_depth(self, instrument_id: int, now: int) -> None:
         self._moved.pop(instrument_id, None)
@@ -291,15 +314,15 @@ class OrderGateway(Actor):
 
     def _on_report(self, report: ReportRecord) -> None:
         """Journal a report, then bring positions, counters and the actor up to date."""
-        try:
-            self.entries.report(report, report.report_ns)
-        except JournalError:
-            self._journal_faults.inc(1)
-        counter = self._counters.get(report.kind)
-        if counter is not None and not (self._is_resuming and report.kind == ReportKind.NEW):
-            counter.inc(1)
-        if report.kind == ReportKind.FILL and not report.leaves_units:
-            self._filled.inc(1)
+        counted = counters_of(report)
+        if not (self._journal_error and DENIED_COUNTER in counted):
+            try:
+                self.entries.report(report, report.report_ns)
+            except JournalError as error:
+                self._journal_failed(error)
+                self._must_withdraw = True
+        for name in counted:
+            self._counters[name].inc(1)
         self.board.touch(report.instrument_id)
         self._route(report.client_order_id, report.to_bytes())
 
@@ -324,6 +347,36 @@ class OrderGateway(Actor):
                 unsent.popleft()
             self._has_unsent = self._has_unsent or bool(unsent)
 
+    # ---- the journal ----------------------------------------------------------------------------
+
+    def _append(self, kind: JournalKind, payload: bytes) -> None:
+        try:
+            self.journal.append(kind, payload, self.context.now_ns())
+        except JournalError as error:
+            self._journal_failed(error)
+
+    def _keep_room(self) -> None:
+        """Have room for reports ahead of time; while there is none, nothing new is sent."""
+        try:
+            self.journal.prepare(self._reserve_bytes)
+        except (JournalError, OSError) as error:
+            self._journal_failed(error)
+            return
+        if self._journal_error:
+            self._journal_error = ""
+            self._tell_journal("has room again: new orders pass")
+
+    def _journal_failed(self, error: Exception) -> None:
+        self._journal_faults.inc(1)
+        if not self._journal_error:
+            self._journal_error = str(error)
+            self._tell_journal(f"{error}: new orders are denied (JOURNAL), cancels pass")
+
+    def _tell_journal(self, text: str) -> None:
+        host = self._host
+        host.metrics.fault(FAULT_JOURNAL, f"journal: {text}", host.utc_ns())
+        host.notify({"op": "journal", "text": text})
+
     # ---- time -----------------------------------------------------------------------------------
 
     def on_cycle(self, now_ns: int) -> None:
@@ -336,6 +389,10 @@ class OrderGateway(Actor):
             due = self.session.next_due_ns()
         if self._has_unsent:
             self._flush_reports()
+        if self._must_withdraw:
+            self._must_withdraw = False
+            self.cancel_all()
+            due = self.session.next_due_ns()
         self.board.flush(now_ns)
         if due is not None or self._timer is not None:
             self._wake_at(due)
@@ -354,6 +411,7 @@ class OrderGateway(Actor):
 
     def on_heartbeat(self, now_ns: int) -> None:
         """Watch strategy workers and the halt word; store positions at their marks."""
+        self._keep_room()
         self._list_instruments()
         self._watch_workers(now_ns)
         if not self._is_halted:
@@ -401,12 +459,12 @@ class OrderGateway(Actor):
         self.config = read_settings(OrderGatewaySettings, settings, self.role)
         self.gate.set_limits(self.config.make_limits())
         self.gate.generation = generation
-        payload = generation.to_bytes(8, "little")
-        self.journal.append(JournalKind.GENERATION, payload, self.context.now_ns())
+        self._append(JournalKind.GENERATION, generation.to_bytes(8, "little"))
 
     async def on_quiesce(self, deadline_ns: int) -> None:
         """Cancel everything and wait until nothing rests."""
         context = self.context
+        self._is_quiesced = True
         while self.oms.open_count and context.now_ns() < deadline_ns:
             self.cancel_all()
             self.on_cycle(context.now_ns())
@@ -415,7 +473,9 @@ class OrderGateway(Actor):
 
     async def on_stop(self) -> None:
         """Nothing rests, everything is stored, the journal is closed."""
-        await self.on_quiesce(self.context.now_ns() + 1_000_000_000)
+        # A venue that did not answer the first time gets no second: everybody is gone in two seconds.
+        if not self._is_quiesced:
+            await self.on_quiesce(self.context.now_ns() + 1_000_000_000)
         self._flush_reports()
         self.board.store_all(self.context.now_ns())
         self.journal.close()

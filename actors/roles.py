@@ -6,12 +6,12 @@ A user's own strategy is named "package.module:Class" and needs no entry here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from actors.errors import RoleError
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context
+from actors.runtime.settings import import_role_module
 
 #: Where each role's class is; imported only in the worker that hosts it.
 ROLES: Mapping[str, str] = {
@@ -34,10 +34,7 @@ def role_class(role: str) -> type[Actor]:
         raise RoleError(
             f'unknown role {role!r} (known: {", ".join(sorted(ROLES))}, or "package.module:Class")'
         )
-    try:
-        module = import_module(module_name)
-    except ImportError as error:
-        raise RoleError(f"role {role!r}: {error}") from error
+    module = import_role_module(role, module_name)
     found = getattr(module, class_name, None)
     if not (isinstance(found, type) and issubclass(found, Actor)):
         raise RoleError(f"role {role!r}: {module_name} has no actor class {class_name!r}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from actors.errors import RoleError, SettingsError
 from actors.roles import role_class
+from actors.runtime.settings import check_role_settings
 from engine.config import Config, VenueConfig
 from engine.errors import ConfigError, Problem
 from engine.placement import allowed_cores
@@ -76,7 +77,7 @@ def check_settings(config: Config, file: str = "") -> None:
     problems = []
     for key, role, settings in asked:
         try:
-            role_class(role).check_settings(settings)
+            check_role_settings(role_class(role), settings)
         except RoleError as error:
             problems.append(Problem(f"{key}.kind", str(error)))
         except (SettingsError, LimitsError) as error:

@@ -56,6 +56,10 @@ class StartError(EngineError):
     """A child that did not come up; says which one, why, and the last lines of its log."""
 
 
+class SpawnError(StartError):
+    """The operating system made no process: no memory, no descriptors, no room for its log."""
+
+
 class ReloadError(EngineError):
     """A new configuration that was refused; the running one is unchanged."""
 

@@ -42,7 +42,10 @@ class Operations:
         if op == "reload":
             return {"generation": await self.reload()}
         if op == "report":
-            return {"report": self._engine.make_report(), "where": self.write_report()}
+            try:
+                return {"report": self._engine.make_report(), "where": self.write_report()}
+            except OSError as error:
+                raise EngineError(f"report not written: {error}") from error
         if op == "stop":
             self._engine.request_stop("control socket")
             return {}

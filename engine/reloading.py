@@ -90,6 +90,18 @@ class Generations:
             await self._wait(workers, segments)
             return changed
 
+    def catch_up(self, child: Child, started_with: int, spec: WorkerSpec) -> None:
+        """Hand a worker that was being spawned during `apply` what its spec did not say yet.
+
+        Args:
+            child: just spawned.
+            started_with: generation its process was told.
+            spec: what its next incarnation would be told.
+        """
+        if started_with < self.number and child.link is not None:
+            settings = {str(actor.actor_id): actor.settings for actor in spec.actors}
+            child.link.send({"op": "generation", "number": self.number, "actors": settings})
+
     async def _wait(self, workers: Mapping[str, Child], segments: RunSegments) -> None:
         deadline = now_ns() + int(TIMEOUT_S * 1e9)
         while True:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from actors.runtime.spec import WorkerSpec
 from engine.processes import Child
 from engine.run_segments import RunSegments
 from profiles.machine import machine_facts
@@ -181,8 +182,12 @@ def control_rows(control: Control, slots: int) -> list[dict[str, Any]]:
     return rows
 
 
-def run_status(facts: Facts, actors: Mapping[int, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """The run and its workers for `ringlane status`; actors of each worker by slot."""
+def run_status(facts: Facts, specs: Mapping[str, WorkerSpec]) -> dict[str, Any]:
+    """The run, its workers and their actors for `ringlane status`."""
+    actors = {
+        spec.slot: [{"actor_id": a.actor_id, "name": a.name, "role": a.role} for a in spec.actors]
+        for spec in specs.values()
+    }
     control = facts.segments.control if facts.segments else None
     rows = [] if control is None else control_rows(control, 1 + len(actors))
     roles = {child.slot: child.role for child in facts.children}
@@ -202,6 +207,7 @@ def run_status(facts: Facts, actors: Mapping[int, Sequence[Mapping[str, Any]]]) 
         if child.slot < 0
     ]
     return {
+        "progress": asdict(read_progress(facts)),
         "instance": facts.instance,
         "epoch": facts.epoch,
         "generation": facts.generation,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from actors.runtime.segments import create_segments
 from actors.runtime.spec import books_name, control_name, instruments_name, metrics_name, positions_name
@@ -120,6 +120,16 @@ class RunSegments:
     def generation(self, slot: int) -> int:
         """Config generation in force in a worker."""
         return int(self.control.slot(slot).generation)
+
+    def wake_workers(self) -> None:
+        """Ring every bell once.
+
+        A publisher killed between taking `parked` and writing the bell leaves its subscriber asleep beside a
+        full ring; a worker woken for nothing only looks once.
+        """
+        for bell in self.bells:
+            with suppress(BlockingIOError):
+                os.eventfd_write(bell, 1)
 
     def close(self) -> None:
         """Remove every segment and close every bell; the objects made from them are of no use afterwards."""

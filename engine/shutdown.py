@@ -7,7 +7,7 @@ end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from signal import SIGTERM
 
@@ -107,8 +107,17 @@ class Shutdown:
             child.kill()
             await child.exited.wait()
 
+    def lacking(self, children: Sequence[Child], phase: str) -> list[Child]:
+        """Those that did not confirm a phase, whether they could be asked or not."""
+        return [c for c in children if (e := self._confirmed.get((c.name, phase))) is None or not e.is_set()]
+
     async def run(
-        self, workers: Sequence[Child], commands: Sequence[Child], traders: Sequence[Child]
+        self,
+        workers: Sequence[Child],
+        commands: Sequence[Child],
+        traders: Sequence[Child],
+        gateways: Sequence[Child] = (),
+        revive: Callable[[Child], Awaitable[None]] | None = None,
     ) -> None:
         """The whole stop.
 
@@ -116,9 +125,15 @@ class Shutdown:
             workers: in start order.
             commands: in start order.
             traders: workers that host strategies or gateways: all stop quoting, then orders are canceled.
+            gateways: those of them whose word that no order rests is needed.
+            revive: replaces one of them that died or hangs by a process that can give it.
         """
         await self.phase(traders, QUOTING)
         await self.phase(traders, ORDERS)
+        for child in self.lacking(gateways, ORDERS):
+            if revive is not None and not self._hurry.is_set():
+                await revive(child)
+                await self.phase([child], ORDERS)
         for child in reversed(workers):
             await self.end(child)
         for child in reversed(commands):

@@ -12,7 +12,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from engine import run_file
 from engine.commands import CommandSpec, parse_ready, spawn_command, split_commands, venue_command
 from engine.config import Config
 from engine.control_socket import ControlServer, Reply
-from engine.errors import StartError
+from engine.errors import SpawnError, StartError
 from engine.link import Message
 from engine.operations import Operations, Phase
 from engine.placement import HOUSEKEEPING_NICE, allowed_cores
@@ -96,7 +96,9 @@ class Supervisor:
         self.segments: RunSegments | None = None
         self._pidfd = -1
         self._tasks: set[asyncio.Task[None]] = set()
-        self._restarting = asyncio.Lock()
+        self._restarts = 0
+        self._all_back = asyncio.Event()
+        self._all_back.set()
         self._shutdown = Shutdown(config.engine.shutdown_s, self.event)
         self.notifier = Notifier()
         self._sampler = ProcessSampler()
@@ -120,7 +122,10 @@ class Supervisor:
             EngineError: it could not start; says what and why, and nothing is left behind.
             InstanceError: the instance is already running.
         """
-        self.instance = Instance.open(self._state_root, self.config.name)
+        try:
+            self.instance = Instance.open(self._state_root, self.config.name)
+        except OSError as error:
+            raise StartError(f"state directory of {self.config.name or 'this instance'}: {error}") from error
         # A pool of one thread, made while we are at normal priority: children inherit the priority of the
         # thread that makes them, and only the housekeeping ones shall be nice.
         with ThreadPoolExecutor(1, "spawner") as self._spawner:
@@ -128,7 +133,10 @@ class Supervisor:
             os.setpriority(os.PRIO_PROCESS, 0, HOUSEKEEPING_NICE)
             server = ControlServer(self.instance.state_dir, self._operations.on_request)
             try:
-                self._begin()
+                try:
+                    self._begin()
+                except OSError as error:
+                    raise StartError(f"state directory {self.instance.state_dir}: {error}") from error
                 await server.open()
                 await self._start_or_stop()
                 if self.phase is Phase.RUNNING:
@@ -264,12 +272,19 @@ class Supervisor:
             start_reason="start" if child.incarnation == 1 else "restart",
         )
         self._watcher.forget(child.slot)
-        await child.spawn_worker(spec, (self._pidfd, *self.segments.bells), self._spawner, self._options)
+        try:
+            await child.spawn_worker(spec, (self._pidfd, *self.segments.bells), self._spawner, self._options)
+        except OSError as error:
+            child.settle(WorkerState.FAILED)
+            raise SpawnError(f"worker {child.name} can not be started: {error}") from error
         self.segments.set_process(child)
+        self.generations.catch_up(child, spec.generation, self.specs[child.name])
         timeout_s = self.config.engine.start_timeout_s
-        if await child.wait_ready(timeout_s):
+        if await child.wait_ready(timeout_s) and child.incarnation == spec.incarnation:
             child.lifecycle.to(WorkerState.RUNNING)
             return
+        if child.incarnation != spec.incarnation:
+            raise StartError(f"incarnation {spec.incarnation} ended before it was ready")
         how = (
             child.last_exit.describe()
             if child.exited.is_set() and child.last_exit
@@ -308,6 +323,8 @@ class Supervisor:
         child.settle(
             WorkerState.STOPPED if normal and was is not WorkerState.STARTING else WorkerState.FAILED
         )
+        if self.segments is not None:
+            self.segments.wake_workers()
         if was is WorkerState.DRAINING or self.phase is not Phase.RUNNING:
             if not normal:
                 self.event(f"{child.name} (pid {pid}) ended while {self.phase.value}: {ended.describe()}")
@@ -332,24 +349,39 @@ class Supervisor:
             self.spawn_task(self._restart(decision.stop, decision.start))
 
     async def _restart(self, stop: tuple[str, ...], start: tuple[str, ...]) -> None:
-        async with self._restarting:
+        """Restart after one exit; beside others, because a strategy that comes back waits for its gateway."""
+        self._restarts += 1
+        self._all_back.clear()
+        try:
             for name in stop:
                 child = self._find(name)
                 await self._shutdown.end(child, by_signal=child.slot < 0)
             for name in start:
                 child = self._find(name)
-                if self._stop.is_set() or child.is_running:
+                if self._stop.is_set() or child.lifecycle.is_alive:
                     continue
-                began = now_ns()
-                try:
-                    await (self._start_worker(child) if child.slot > 0 else self._start_venue(child.venue))
-                except (StartError, OSError) as error:
-                    # Its exit has been seen by `_on_exit`, which counted it and decided again.
-                    self.event(f"{name}: {str(error).splitlines()[0]}")
+                if not await self._bring_back(child):
                     return
-                took_ms = (now_ns() - began) / 1e6
-                which = f"pid {child.pid}, incarnation {child.incarnation}"
-                self.event(f"{name} is back after {took_ms:.0f} ms as {which}")
+        finally:
+            self._restarts -= 1
+            if not self._restarts:
+                self._all_back.set()
+
+    async def _bring_back(self, child: Child) -> bool:
+        began = now_ns()
+        try:
+            await (self._start_worker(child) if child.slot > 0 else self._start_venue(child.venue))
+        except (StartError, OSError) as error:
+            # The exit of a process has been seen by `_on_exit`, which counted it and decided again.
+            self.event(f"{child.name}: {str(error).splitlines()[0]}")
+            if isinstance(error, SpawnError | OSError):
+                self._operations.halt()
+                self.request_stop(f"{child.name} can not be restarted: {error}", exit_code=1)
+            return False
+        took_ms = (now_ns() - began) / 1e6
+        which = f"pid {child.pid}, incarnation {child.incarnation}"
+        self.event(f"{child.name} is back after {took_ms:.0f} ms as {which}")
+        return True
 
     # ---- facts -----------------------------------------------------------------------------------
 
@@ -374,18 +406,7 @@ class Supervisor:
 
     def status(self) -> Reply:
         """The run and its workers, as `ringlane status` shows them."""
-        actors = {
-            spec.slot: [{"actor_id": a.actor_id, "name": a.name, "role": a.role} for a in spec.actors]
-            for spec in self.specs.values()
-        }
-        facts = self.facts()
-        progress = asdict(read_progress(facts))
-        return {
-            "pid": os.getpid(),
-            "phase": self.phase.value,
-            "progress": progress,
-            **run_status(facts, actors),
-        }
+        return {"pid": os.getpid(), "phase": self.phase.value, **run_status(self.facts(), self.specs)}
 
     def make_report(self) -> dict[str, Any]:
         """The run report up to now (up to the stop, once stopped)."""
@@ -423,16 +444,31 @@ class Supervisor:
             self.segments.control.stopping = 1
         # A worker that is just coming back may hold orders: let it come up, so that it cancels them.
         try:
-            await asyncio.wait_for(self._restarting.acquire(), self.config.engine.shutdown_s)
+            await asyncio.wait_for(self._all_back.wait(), self.config.engine.shutdown_s)
         except TimeoutError:
             self.event("stop: a restart did not finish in time")
         traders = [
             self.workers[s.name] for s in self.specs.values() if s.slot in {*s.gateways, *s.strategies}
         ]
-        await self._shutdown.run(list(self.workers.values()), list(self._commands.values()), traders)
+        gateways = [self.workers[s.name] for s in self.specs.values() if s.slot in s.gateways]
+        await self._shutdown.run(
+            list(self.workers.values()), list(self._commands.values()), traders, gateways, self._revive
+        )
         self.phase = Phase.STOPPED
         if self.segments is not None:
             self.report = self.make_report()
+
+    async def _revive(self, child: Child) -> None:
+        """Replace a gateway that died or hangs while orders rest: its successor finds and cancels them."""
+        child.kill()
+        await child.exited.wait()
+        child.settle(WorkerState.FAILED)
+        child.advance()
+        self.event(f"stop: {child.name} is replaced, so that its orders are canceled")
+        try:
+            await asyncio.wait_for(self._start_worker(child), self.config.engine.shutdown_s)
+        except (StartError, TimeoutError) as error:
+            self.event(f"stop: {child.name} did not come back, ORDERS MAY REST: {error}")
 
     async def _clean_up(self, server: ControlServer) -> None:
         self.phase = Phase.STOPPED

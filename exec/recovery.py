@@ -13,7 +13,7 @@ A second crash at any point of this finds a journal that says the same.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -25,6 +25,7 @@ from exec.lifecycle import Event
 from exec.oms import Oms
 from exec.order import Order
 from exec.paper import PaperSession
+from exec.report import counters_of
 from exec.session import VenueReport
 from shm.enums import IntentKind, JournalKind, OrderStatus, Reason, ReportKind
 from shm.records import IntentRecord, ReportRecord
@@ -79,12 +80,16 @@ class Recovered:
         tail: the last journaled reports, which may not have reached their actors (offer them again:
             at-least-once; fills carry their trade id).
         disagreements: sequences of reports that do not match the rebuilt order; empty unless there is a bug.
+        counts: what the journaled reports count as, by counter name (`exec.report.counters_of`).
+        instruments: how many instrument rows are journaled.
     """
 
     consumed: dict[int, int] = field(default_factory=dict)
     cancels: list[Order] = field(default_factory=list)
     tail: deque[bytes] = field(default_factory=lambda: deque(maxlen=TAIL_REPORTS))
     disagreements: list[int] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    instruments: int = 0
     entries: int = 0
     fills: int = 0
     never_sent: int = 0
@@ -113,6 +118,8 @@ class _Replay:
             self._sent(entry)
         elif entry.kind == JournalKind.REPORT:
             self._report(entry)
+        elif entry.kind == JournalKind.INSTRUMENT:
+            self.recovered.instruments += 1
 
     def _intent(self, entry: EntryLike) -> None:
         intent, sequence, slot, reason = read_intent(entry.payload)
@@ -162,6 +169,7 @@ class _Replay:
         report = ReportRecord.from_bytes(entry.payload)
         self.recovered.tail.append(bytes(entry.payload))
         self._settle_debts(report)
+        self.recovered.counts.update(counters_of(report))
         if report.kind == ReportKind.FILL:
             self.recovered.fills += 1
             self.recovered.last_trade_id = max(self.recovered.last_trade_id, report.trade_id)
@@ -258,13 +266,20 @@ class _Replay:
             oms.status_reports(intent, now_ns)
 
 
-def recover(entries: Iterable[EntryLike], oms: Oms, *, now_ns: int) -> Recovered:
+def recover(
+    entries: Iterable[EntryLike],
+    oms: Oms,
+    *,
+    now_ns: int,
+    on_replayed: Callable[[Recovered], None] | None = None,
+) -> Recovered:
     """Rebuild an empty OMS (and its ledger) from the journal entries of its epoch.
 
     Args:
         entries: in order, for example `read_journal(directory)`; those of other epochs are skipped.
         oms: freshly made; its `on_report` gets only what recovery has to say, not the replayed past.
         now_ns: stamps those reports.
+        on_replayed: called between the past and the first report that recovery makes itself.
 
     Raises:
         RecoveryError: the journal contradicts itself. JournalError passes from a broken chain.
@@ -280,6 +295,8 @@ def recover(entries: Iterable[EntryLike], oms: Oms, *, now_ns: int) -> Recovered
     finally:
         oms.on_report = speak
     oms.statistics.reset()
+    if on_replayed is not None:
+        on_replayed(recovered)
     replay.finish(now_ns)
     return recovered
 

@@ -6,8 +6,56 @@ from dataclasses import dataclass, fields
 
 from exec.order import Order
 from exec.session import VenueReport
-from shm.enums import Liquidity, ReportKind
+from shm.enums import Liquidity, Reason, ReportKind
 from shm.records import IntentRecord, ReportRecord
+
+DENIED_COUNTER = "orders.denied"
+_DENIED, _NEW, _FILL, _REPLACE_REJECTED = (
+    int(ReportKind.DENIED),
+    int(ReportKind.NEW),
+    int(ReportKind.FILL),
+    int(ReportKind.REPLACE_REJECTED),
+)
+_COUNTERS: dict[int, tuple[str, ...]] = {
+    _NEW: ("orders.new",),
+    _FILL: ("fills",),
+    _REPLACE_REJECTED: ("orders.replace_rejected",),
+    int(ReportKind.CANCELED): ("orders.canceled",),
+    int(ReportKind.REJECTED): ("orders.rejected",),
+    int(ReportKind.REPLACED): ("orders.replaced",),
+    int(ReportKind.CANCEL_REJECTED): ("orders.cancel_rejected",),
+    int(ReportKind.EXPIRED): ("orders.expired",),
+}
+_FILLED = ("fills", "orders.filled")
+_DENIALS: dict[int, tuple[str, ...]] = {
+    int(reason): (DENIED_COUNTER, f"denied.{reason.name}") for reason in Reason if reason
+}
+_DENIED_OTHER = (DENIED_COUNTER,)
+_TOO_LATE = frozenset((int(Reason.UNKNOWN_ORDER), int(Reason.ORDER_TERMINAL)))
+#: Every name that `counters_of` can give.
+COUNTER_NAMES = frozenset(
+    name for names in (*_COUNTERS.values(), *_DENIALS.values(), _FILLED) for name in names
+)
+
+
+def counters_of(report: ReportRecord) -> tuple[str, ...]:
+    """Names of the counters that a report adds one to; the same for a live one and one read back.
+
+    An intent that we refused ourselves, new order or replace, counts as denied, with its reason; a replace
+    that only came too late for its order does not. An order counts as new when it is acknowledged for the
+    first time, not when the venue says so again.
+    """
+    kind = report.kind
+    if kind == _FILL:
+        return _COUNTERS[_FILL] if report.leaves_units else _FILLED
+    # Only a refusal of our own is stamped by the gate at the very time it is reported.
+    if kind == _DENIED or (
+        kind == _REPLACE_REJECTED and report.gate_ns == report.report_ns and report.reason not in _TOO_LATE
+    ):
+        return _DENIALS.get(report.reason, _DENIED_OTHER)
+    if kind == _NEW and report.ack_ns != report.report_ns:
+        return ()
+    return _COUNTERS.get(kind, ())
 
 
 @dataclass(slots=True)

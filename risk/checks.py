@@ -84,6 +84,11 @@ def check_intent_age(now_ns: int, decide_ns: int, limit_ns: int) -> Reason:
     return Reason.INTENT_OLD if not 0 <= now_ns - decide_ns <= limit_ns else _NONE
 
 
+def check_superseded(now_ns: int, publish_ns: int, limit_ns: int) -> Reason:
+    """The record that caused a decision, since followed by newer ones, is recent (0 = caused by none)."""
+    return Reason.INTENT_OLD if publish_ns and now_ns - publish_ns > limit_ns else _NONE
+
+
 def check_open_orders(open_orders: int, limit: int) -> Reason:
     """One more order still fits the instrument's count of open orders."""
     return Reason.OPEN_ORDERS if limit and open_orders >= limit else _NONE

@@ -143,13 +143,16 @@ class Gate:
         self.generation = 0
         self._bid = np.zeros((1, 2), dtype=np.int64)
         self._ask = np.zeros((1, 2), dtype=np.int64)
+        self.rate = OrderRate(0, 1)
         self.set_limits(limits, limits_of)
 
     def set_limits(self, limits: Limits, limits_of: dict[int, Limits] | None = None) -> None:
-        """Put new limits in force, at a message boundary; the rate starts with its full burst."""
+        """Put new limits in force, at a message boundary; what was sent before still counts for the rate."""
         self.limits = limits
         self.limits_of = limits_of or {}
+        spent_until_ns = self.rate.theoretical_ns
         self.rate = OrderRate(limits.orders_per_s, limits.burst)
+        self.rate.theoretical_ns = spent_until_ns
         self._rows: dict[int, _Row] = {}
 
     def check(self, intent: IntentRecord, now_ns: int) -> Reason:
@@ -317,7 +320,7 @@ class Gate:
     def _check_books(self, intent: IntentRecord, row: _Row, now_ns: int) -> Reason:
         limits = row.limits
         for index in range(intent.certificate_count):
-            instrument_id, epoch, live_id, _ = intent.certificate(index)
+            instrument_id, epoch, live_id, sequence = intent.certificate(index)
             cited = row if instrument_id == intent.instrument_id else self._row(instrument_id)
             if cited is None:
                 return Reason.UNKNOWN_INSTRUMENT
@@ -336,6 +339,11 @@ class Gate:
                 return reason
             if not self.is_alive(slab.owner_slot):
                 return Reason.PUBLISHER_DEAD
+            # A worker that was stopped or far behind decides now on what was true long ago.
+            if found.last_sequence != sequence and checks.check_superseded(
+                now_ns, intent.publish_ns, limits.max_intent_age_ns
+            ):
+                return Reason.INTENT_OLD
         if intent.order_type == _MARKET or not limits.price_band_bps:
             return _NONE
         counts = row.slab.load_into(intent.instrument_id, self._bid, self._ask)

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from actors.runtime.host import Host
     from actors.runtime.mailboxes import Route
     from actors.runtime.spec import ActorSpec
+    from actors.runtime.tasks import AsyncHandler
 
 RESTARTS = 3
 PERIOD_NS = 60_000_000_000
 BACKOFF_NS = (100_000_000, 1_000_000_000, 5_000_000_000)
 SETTLE_NS = 2_000_000_000
+WITHDRAW_NS = 5_000_000
 FAULT_ACTOR = 1000
 
 
@@ -43,6 +45,7 @@ class Binding:
         "routes",
         "saved",
         "spec",
+        "tasks",
     )
 
     def __init__(self, index: int, spec: ActorSpec, context: Context, actor: Actor) -> None:
@@ -57,6 +60,7 @@ class Binding:
         self.awaits_status = 0
         self.saved: bytes | None = None
         self.failures: deque[int] = deque()
+        self.tasks: list[AsyncHandler] = []
 
     def activate(self) -> None:
         """Let records reach the actor."""
@@ -69,6 +73,14 @@ class Binding:
         self.is_active = keep_reports
         for route in self.routes:
             route.active = False
+        if not keep_reports:
+            self.end_tasks()
+
+    def end_tasks(self) -> None:
+        """Cancel what `async` handlers have under way: a coroutine must not outlive its actor."""
+        for handler in self.tasks:
+            handler.cancel()
+        self.tasks.clear()
 
 
 class FaultPolicy:
@@ -137,7 +149,7 @@ class FaultPolicy:
         binding.deactivate()
         binding.context.is_quoting = False
         binding.context.cancel_timers()
-        binding.context.mass_cancel()
+        self._withdraw(binding)
         self._suspended.inc(1)
         now = host.clock.now_ns()
         while binding.failures and now - binding.failures[0] > PERIOD_NS:
@@ -148,6 +160,14 @@ class FaultPolicy:
         if not is_final:
             delay = BACKOFF_NS[min(len(binding.failures), len(BACKOFF_NS)) - 1]
             host.scheduler.call_at(now + delay, lambda: self._restart(binding))
+
+    def _withdraw(self, binding: Binding) -> None:
+        """Cancel everything of a suspended actor; asked again until the ring to the gateway takes it."""
+        host, context = self._host, binding.context
+        if binding.is_active or binding.is_stopped or not context.can_send:
+            return
+        if context.mass_cancel() is None:
+            host.scheduler.call_at(host.clock.now_ns() + WITHDRAW_NS, lambda: self._withdraw(binding))
 
     def _restart(self, binding: Binding) -> None:
         if binding.is_stopped or self._host.is_stopping:

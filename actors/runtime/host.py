@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from actors.errors import ActorError
 from actors.runtime import spec as names
 from actors.runtime.actor import HANDLERS, Actor, overridden
 from actors.runtime.context import Context
@@ -19,8 +18,10 @@ from actors.runtime.mailboxes import (
     Route,
     Source,
 )
-from actors.runtime.resync import records_of
+from actors.runtime.publishers import PublisherWatch
+from actors.runtime.resync import find_instrument, learn_working_orders, records_of
 from actors.runtime.schedule import Scheduler
+from actors.runtime.settings import check_role_settings
 from actors.runtime.state import StateStore
 from actors.runtime.tasks import AsyncHandler
 from exec.order import make_client_order_id
@@ -44,8 +45,6 @@ ORDER_COLD = 80
 
 #: States are saved with every that-many-th heartbeat.
 SAVE_BEATS = 10
-
-ANSWER_NS = 2_000_000_000
 
 _KINDS = {
     "on_book": RecordKind.BOOK,
@@ -104,6 +103,7 @@ class Host:
         self.moment = Moment(clock, spec.instrument_capacity)
         self.mailbox = Mailbox(self.moment, self.metrics)
         self.mailbox.on_error = self._on_route_error
+        self._publishers = PublisherWatch(self.control, self.moment, self.mailbox.deliver, self.resync)
         self.bindings: list[Binding] = []
         self.faults = FaultPolicy(self)
         self._by_id: dict[int, Binding] = {}
@@ -186,16 +186,7 @@ class Host:
         Raises:
             ActorError: none or several fit.
         """
-        venue, _, symbol = name.rpartition(":")
-        found = [
-            row
-            for row in self.instruments
-            if (not venue or row.venue_id == int(venue)) and symbol in (row.canonical, row.symbol)
-        ]
-        if len(found) != 1:
-            what = "unknown instrument" if not found else "several venues have instrument"
-            raise ActorError(f"{what} {name!r}")
-        return found[0]
+        return find_instrument(self.instruments, name)
 
     def gateway_of(self, spec: names.ActorSpec) -> int | None:
         """Slot of the gateway an actor trades through: its setting `gateway`, else the first one."""
@@ -214,7 +205,11 @@ class Host:
     # ---- start ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Make every actor, attach it, start it, and only then let records reach it."""
+        """Make every actor, attach it, start it, and only then let records reach it.
+
+        A worker that comes up while the engine stops hosts nobody who quotes: it is there to cancel.
+        """
+        self.is_stopping = bool(self.control.stopping)
         for index, actor_spec in enumerate(self.spec.actors):
             port = self._make_port(actor_spec) if self.spec.slot in self.spec.strategies else None
             context = Context(self, actor_spec, port)
@@ -256,8 +251,8 @@ class Host:
         """Start one actor: state, positions and working orders first, records last."""
         actor, context = binding.actor, binding.context
         subscriptions = list(actor.subscriptions())
-        if reason == "restart" and context.can_send:
-            await self._learn_working_orders(binding)
+        if reason == "restart" and context.can_send and not actor.is_critical:
+            await learn_working_orders(self, binding)
         saved = self.states.load(binding.index, binding.spec.actor_id)
         if saved is not None:
             actor.load_state(*saved)
@@ -273,13 +268,6 @@ class Host:
         context.is_quoting = not self.is_stopping
         self._bind(binding, subscriptions)
         self.resync(subscriptions)
-
-    async def _learn_working_orders(self, binding: Binding) -> None:
-        request = binding.context.request_status()
-        deadline = self.clock.now_ns() + ANSWER_NS
-        binding.awaits_status = request or 0
-        while binding.awaits_status and self.clock.now_ns() < deadline:
-            await self.scheduler.sleep(1_000_000)
 
     def _bind(self, binding: Binding, instrument_ids: Sequence[int]) -> None:
         actor = binding.actor
@@ -307,13 +295,15 @@ class Host:
         handler = getattr(binding.actor, name)
         if not inspect.iscoroutinefunction(handler):
             return handler  # type: ignore[no-any-return]
-        return AsyncHandler(
+        made = AsyncHandler(
             handler,
             self.scheduler,
             lambda error: self.faults.fail(binding, name, error),
             conflate=conflate,
             on_conflated=lambda: self._conflated.inc(1),
         )
+        binding.tasks.append(made)
+        return made
 
     def _subscribe(self, ring: tuple[int, int]) -> None:
         if ring in self._rings:
@@ -405,6 +395,7 @@ class Host:
         """Take an actor's handlers out of the dispatch."""
         self.mailbox.remove_routes(binding)
         binding.routes.clear()
+        binding.end_tasks()
         for bound in self._rings.values():
             if binding in bound:
                 bound.remove(binding)
@@ -420,7 +411,7 @@ class Host:
         for binding in self.bindings:
             new = settings.get(binding.spec.actor_id)
             if new is not None:
-                type(binding.actor).check_settings(new)
+                check_role_settings(type(binding.actor), new)
         for binding in self.bindings:
             new = settings.get(binding.spec.actor_id)
             if new is not None:
@@ -436,6 +427,7 @@ class Host:
         self.slot.heartbeat_ns = now
         self.slot.cycles = self.mailbox.cycles
         self.slot.cycle_ns_max = self.mailbox.cycle_ns_max
+        self._publishers.look(self._ring_ids)
         for binding in self.bindings:
             if binding.is_active:
                 self.faults.call(binding, "on_heartbeat", binding.actor.on_heartbeat, now)

@@ -37,6 +37,7 @@ cdef class IntentPort:
     cdef Counter refused
     cdef Histogram decide_ns
     cdef public uint64_t generation
+    cdef uint64_t reserve
     cdef object _send(self)
     cdef int _cite(self, object instruments, uint32_t instrument_id) except -1
 

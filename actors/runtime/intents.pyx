@@ -5,8 +5,12 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.string cimport memset
 
 from shm.clock cimport c_now_ns
+from shm.layout cimport shm_ring_header
 
 from shm.enums import IntentKind
+
+cdef extern from "shm/native/shm_ring.h" nogil:
+    uint64_t shm_spsc_free(const shm_ring_header *ring)
 
 cdef int INTENT_NEW = int(IntentKind.NEW)
 cdef int INTENT_REPLACE = int(IntentKind.REPLACE)
@@ -88,6 +92,9 @@ cdef class IntentPort:
     intents.refused). An intent cites the newest certificate seen of its instrument and, if the decision was
     caused by another instrument's record, that one too; and it carries the stamps of that record.
 
+    The last quarter of the ring is for cancels and questions: an actor that floods it with orders can not keep
+    the others of its worker from withdrawing theirs.
+
     Args:
         producer: end of the SPSC ring.
         moment: what the worker is handling.
@@ -105,6 +112,7 @@ cdef class IntentPort:
         self.refused = metrics.counter("intents.refused")
         self.decide_ns = metrics.histogram("hop.decide_ns")
         self.generation = generation
+        self.reserve = <uint64_t>producer.ring.capacity // 4
         memset(&self.intent, 0, sizeof(self.intent))
         self.intent.actor_id = actor_id
         self.intent.worker_slot = worker_slot
@@ -134,7 +142,12 @@ cdef class IntentPort:
 
     cdef object _send(self):
         cdef Moment moment = self.moment
-        cdef int64_t now = moment.clock.now()
+        cdef int64_t now
+        cdef bint is_order = self.intent.kind == INTENT_NEW or self.intent.kind == INTENT_REPLACE
+        if is_order and shm_spsc_free(self.producer.raw) <= self.reserve:
+            self.refused.c_inc(1)
+            return None
+        now = moment.clock.now()
         self.intent.generation = self.generation
         self.intent.frame_ns = moment.stamps.frame_ns
         self.intent.publish_ns = moment.stamps.publish_ns

@@ -11,6 +11,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
+from actors.runtime.tasks import Cancelable
 from actors.runtime.timerfd import TimerFd
 
 Step = Callable[[], None]
@@ -42,8 +43,8 @@ class Scheduler(Protocol):
     def call_at(self, due_ns: int, call: Step, priority: int = 0) -> Timer:
         """Run `call` once at that monotonic time (at once if it is past)."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> object:
-        """Run a coroutine; exactly one of the two callbacks follows."""
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> Cancelable:
+        """Run a coroutine; exactly one of the two callbacks follows, unless it is canceled."""
 
     def sleep(self, delay_ns: int) -> Awaitable[None]:
         """Wait inside a coroutine."""
@@ -81,7 +82,7 @@ class LiveScheduler:
         self._arm()
         return timer
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> object:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> Cancelable:
         """Run a coroutine as a task of this loop."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)

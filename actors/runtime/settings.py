@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from importlib import import_module
+from types import ModuleType, UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from actors.errors import SettingsError
+from actors.errors import ActorError, RoleError, SettingsError
+
+if TYPE_CHECKING:
+    from actors.runtime.actor import Actor
 
 T = TypeVar("T")
 
@@ -52,3 +56,31 @@ def read_settings(cls: type[T], data: Mapping[str, Any], role: str) -> T:
         if item.default is MISSING and item.default_factory is MISSING and key not in data:
             raise SettingsError(f"{role}: setting {key!r} is missing")
     return cls(**data)
+
+
+def check_role_settings(cls: type[Actor], settings: Mapping[str, Any]) -> None:
+    """Let a role say what is wrong with settings; whatever a user's class raises is a refusal.
+
+    Raises:
+        SettingsError: it is refused.
+    """
+    try:
+        cls.check_settings(settings)
+    except ActorError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a user's class; neither supervisor nor worker may end for it)
+        raise SettingsError(f"{cls.__name__}.check_settings: {type(error).__name__}: {error}") from error
+
+
+def import_role_module(role: str, name: str) -> ModuleType:
+    """Import the module of a role; whatever a user's module raises is a refusal.
+
+    Raises:
+        RoleError: it can not be imported.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise RoleError(f"role {role!r}: {error}") from error
+    except Exception as error:  # noqa: BLE001 (as above)
+        raise RoleError(f"role {role!r}: importing {name}: {type(error).__name__}: {error}") from error

@@ -19,10 +19,17 @@ class Copyable(Protocol):
         """An independent copy."""
 
 
+class Cancelable(Protocol):
+    """A running coroutine that can be ended."""
+
+    def cancel(self) -> object:
+        """End it at the place where it waits."""
+
+
 class Spawner(Protocol):
     """Starts a coroutine and reports its end; raised exceptions go to `on_error`."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> object:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> Cancelable:
         """Start the coroutine at once."""
 
 
@@ -40,7 +47,17 @@ class AsyncHandler:
         on_conflated: called once per record dropped in favor of a newer one, or lost to a full queue.
     """
 
-    __slots__ = ("_busy", "_conflate", "_handler", "_on_conflated", "_on_error", "_spawner", "_waiting")
+    __slots__ = (
+        "_busy",
+        "_conflate",
+        "_handler",
+        "_is_canceled",
+        "_on_conflated",
+        "_on_error",
+        "_spawner",
+        "_task",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -58,9 +75,13 @@ class AsyncHandler:
         self._on_conflated = on_conflated
         self._waiting: deque[Any] = deque()
         self._busy = False
+        self._is_canceled = False
+        self._task: Cancelable | None = None
 
     def __call__(self, record: Copyable) -> None:
         """Run the handler on a copy of the record, now or after the call that is outstanding."""
+        if self._is_canceled:
+            return
         own = record.copy()
         if self._busy:
             self._wait(own)
@@ -81,7 +102,19 @@ class AsyncHandler:
 
     def _start(self, own: Any) -> None:
         self._busy = True
-        self._spawner.spawn(self._handler(own), self._done, self._failed)
+        self._task = None
+        task = self._spawner.spawn(self._handler(own), self._done, self._failed)
+        # It may have ended, and the next begun, before we learn which task it was.
+        if self._busy and self._task is None:
+            self._task = task
+
+    def cancel(self) -> None:
+        """End the outstanding call and take no more records; nothing is reported."""
+        self._is_canceled = True
+        self._waiting.clear()
+        task, self._task = self._task, None
+        if task is not None and self._busy:
+            task.cancel()
 
     def _done(self) -> None:
         self._busy = False
@@ -91,7 +124,8 @@ class AsyncHandler:
     def _failed(self, error: Exception) -> None:
         self._busy = False
         self._waiting.clear()
-        self._on_error(error)
+        if not self._is_canceled:
+            self._on_error(error)
 
     @property
     def is_busy(self) -> bool:

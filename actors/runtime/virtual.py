@@ -17,6 +17,7 @@ from actors.runtime.host import Host, MakeActor, Notify
 from actors.runtime.intents import Clock
 from actors.runtime.schedule import ErrorHandler, Step, Timer
 from actors.runtime.segments import Sizes, create_segments, plan_segments
+from actors.runtime.tasks import Cancelable
 from shm.segment import AnonymousSegments
 
 
@@ -30,6 +31,21 @@ class _Sleep:
 
     def __await__(self) -> Generator[_Sleep, None, None]:
         yield self
+
+
+class _VirtualTask:
+    """A coroutine on the virtual clock."""
+
+    __slots__ = ("_coroutine", "is_canceled")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self.is_canceled = False
+
+    def cancel(self) -> None:
+        """End it where it waits."""
+        self.is_canceled = True
+        self._coroutine.close()
 
 
 class VirtualScheduler:
@@ -53,10 +69,13 @@ class VirtualScheduler:
         heapq.heappush(self._queue, timer)
         return timer
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> object:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], on_done: Step, on_error: ErrorHandler) -> Cancelable:
         """Run a coroutine; it may await nothing but `sleep` (context.sleep)."""
+        task = _VirtualTask(coroutine)
 
         def step() -> None:
+            if task.is_canceled:
+                return
             try:
                 awaited = coroutine.send(None)
                 while not isinstance(awaited, _Sleep):
@@ -73,7 +92,7 @@ class VirtualScheduler:
                 self.call_at(self._clock.virtual_ns + awaited.delay_ns, step)
 
         step()
-        return coroutine
+        return task
 
     def sleep(self, delay_ns: int) -> Awaitable[None]:
         """Wait inside a coroutine."""

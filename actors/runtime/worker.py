@@ -86,10 +86,13 @@ class LiveWorker:
         self._due_ns = self._clock.now_ns()
         self._on_heartbeat()
         self._cycle()
+        # The end may come while an actor's start still waits for something, its gateway for one.
+        starting = asyncio.ensure_future(self._start())
         try:
-            await self._start()
             return await self._exit_code
         finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             self._close()
 
     async def _start(self) -> None:
@@ -100,6 +103,8 @@ class LiveWorker:
             return
         gc.collect()
         gc.freeze()
+        # A long recovery held the loop: the first look at a worker that is up must not find it stalled.
+        self._host.slot.heartbeat_ns = self._clock.now_ns()
         self._link.send(
             {
                 "op": "ready",

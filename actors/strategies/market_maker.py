@@ -35,6 +35,7 @@ _REFUSALS = frozenset(
         int(ReportKind.CANCEL_REJECTED),
     }
 )
+PULL_AGAIN_NS = 5_000_000
 _PAUSE_SHIFT_MAX = 6
 _VOLATILITY_SHIFT = 5
 _VOLATILITY_SCALE = 1024
@@ -147,6 +148,7 @@ class Maker:
         "instrument",
         "inventory_units",
         "is_live",
+        "is_pulling",
         "last_twice_mid",
         "quantity_units",
         "volatility",
@@ -159,6 +161,7 @@ class Maker:
         self.inventory_units = 0
         self.quantity_units = 0
         self.is_live = False
+        self.is_pulling = False
         self.books = 0
         self.last_twice_mid = 0
         self.volatility = 0  # mean absolute change of twice the mid, times _VOLATILITY_SCALE
@@ -304,9 +307,19 @@ class MarketMaker(Strategy):
         for quote in (maker.bid, maker.ask):
             for order_id in self._orders_of(quote):
                 order = self.context.working[order_id]
-                if not order.is_cancel_requested:
-                    self.context.cancel(order_id)
+                if order.is_cancel_requested:
+                    continue
+                if self.context.cancel(order_id) is not None:
                     self._pulls.inc(1)
+                elif not maker.is_pulling:
+                    # The ring is full, and a book that is not LIVE may send nothing that reminds us.
+                    maker.is_pulling = True
+                    self.context.call_later(PULL_AGAIN_NS, lambda: self._pull_again(maker))
+
+    def _pull_again(self, maker: Maker) -> None:
+        maker.is_pulling = False
+        if not maker.is_live:
+            self._pull(maker)
 
     def _orders_of(self, quote: Quote) -> list[int]:
         order = self.context.working.get(quote.order_id)

@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 
-from shm.enums import JournalKind, ReportKind
-from shm.journal import read_journal
-from shm.records import ReportRecord
+from tests.kit.account import assert_report_true, assert_whole, read_account
 from tests.kit.engine_run import EngineRun, engine, until
 
 pytestmark = pytest.mark.timeout(150)
-
-
-REFUSALS = (ReportKind.CANCEL_REJECTED, ReportKind.REPLACE_REJECTED, ReportKind.DENIED)
 
 
 def kill(run: EngineRun, name: str) -> dict[str, Any]:
@@ -32,37 +27,6 @@ def kill(run: EngineRun, name: str) -> dict[str, Any]:
     after: dict[str, Any] = until(back, f"{name} is back after SIGKILL")
     run.remember()
     return after
-
-
-def orders_in_journal(run: EngineRun) -> tuple[dict[int, set[int]], list[int], list[int]]:
-    """What the journal proves: venue ids of each order, trade ids of all fills, orders open at the end."""
-    opened: dict[int, set[int]] = {}
-    trades: list[int] = []
-    leaves: dict[int, int] = {}
-    folder = next((run.state / run.name).rglob("*.rlj")).parent
-    for entry in read_journal(folder):
-        if entry.kind != JournalKind.REPORT:
-            continue
-        report = ReportRecord.from_bytes(entry.payload)
-        if report.kind == ReportKind.NEW:
-            opened.setdefault(report.client_order_id, set()).add(report.venue_order_id)
-        if report.kind == ReportKind.FILL:
-            trades.append(report.trade_id)
-        if report.kind == ReportKind.REPLACED:  # a replaced order goes on under its new id
-            leaves.pop(report.orig_client_order_id, None)
-        if report.kind not in REFUSALS:
-            assert report.filled_units + report.leaves_units <= report.order_units
-            leaves[report.client_order_id] = report.leaves_units
-    return opened, trades, [order for order, units in leaves.items() if units]
-
-
-def assert_orders_whole(run: EngineRun) -> None:
-    opened, trades, open_at_end = orders_in_journal(run)
-    assert opened, "no order was opened at all"
-    twice = {order: ids for order, ids in opened.items() if len(ids) > 1}
-    assert not twice, "an order was opened twice at the venue"
-    assert len(trades) == len(set(trades)), "a fill was booked twice"
-    assert open_at_end == [], "orders still open after an ordered stop"
 
 
 @pytest.mark.parametrize("victim", ["feed", "strategy", "gateway", "housekeeping", "venue"])
@@ -83,7 +47,9 @@ def test_a_killed_worker_comes_back_and_no_order_is_lost_or_doubled(tmp_path: Pa
         assert sum(w["restarts"] for w in report["workers"]) == 1
         assert any(names[0] in line and "SIGKILL" in line for line in report["events"]), report["events"]
         assert report["market"]["books_by_state"] == {"LIVE": 4}
-        assert_orders_whole(run)
+        account = read_account(run)
+        assert_whole(account)
+        assert_report_true(report, account)
         run.assert_nothing_left()
 
 
@@ -115,7 +81,9 @@ def test_thirty_kills_in_one_run_lose_nothing(tmp_path: Path) -> None:
             again.signal(signal.SIGTERM)
             assert again.wait_ended() == 0, again.text()
             assert sum(w["restarts"] for w in again.report()["workers"]) == 30
-            assert_orders_whole(again)
+            account = read_account(again)
+            assert_whole(account)
+            assert_report_true(again.report(), account)
             again.assert_nothing_left()
         finally:
             again.close()

@@ -1,4 +1,4 @@
-"""Operating a real engine: killed, stopped, halted, reloaded, starved in mid-run; the journal is the witness."""
+"""A real engine killed, stopped, halted, reloaded and starved in mid-run; the journal is the witness."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -162,6 +163,7 @@ def test_stopped_processes_are_stalled_lose_their_orders_and_heal(tmp_path: Path
         stop(run)
 
 
+@pytest.mark.prove
 def test_a_gateway_that_hangs_at_the_stop_is_replaced_and_its_orders_canceled(tmp_path: Path) -> None:
     config, _ = synthetic(tmp_path, placement="spread")
     config = config.replace("[engine]", "[engine]\nshutdown_s = 1.5", 1)
@@ -207,9 +209,13 @@ def test_a_full_disk_denies_new_orders_lets_cancels_pass_and_heals(tmp_path: Pat
         until(lambda: "new orders are denied (JOURNAL)" in events(run), "the journal is full", 60.0)
         assert "journal: no room: 1048576 bytes needed" in events(run)
         sent = len(read_account(run).sent_new)
-        run.signal(signal.SIGUSR1)
-        report = run.folder / "report" / "report.json"
-        until(report.exists, "a report")
+        note = find_run(run.name, run.state)
+
+        def denials() -> int:
+            report: Any = ask(note, "report")["report"]
+            return int(report["orders"].get("denied_by_reason", {}).get("JOURNAL", 0))
+
+        until(denials, "denials with that reason")
         assert len(read_account(run).sent_new) == sent
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
         until(lambda: "has room again" in events(run), "it heals")
@@ -259,6 +265,7 @@ def test_a_state_directory_or_memory_that_can_not_be_used_is_one_precise_error(t
     assert "/dev/shm has" in error
 
 
+@pytest.mark.prove
 def test_a_lost_epoch_file_does_not_bring_back_another_runs_orders(tmp_path: Path) -> None:
     with engine(tmp_path, "--duration", "1") as run:
         assert run.wait_ended() == 0, run.text()
