@@ -41,6 +41,10 @@ BULK = 2_000_000
 BULK_DATAGRAM = 300_000
 BATCH = 64
 CONSUMER_SLOT = 1
+NOTES = (
+    f"latency: {MESSAGES:,} messages of {SLOT_BYTES} bytes at {RATE_PER_S:,}/s from the time each was due",
+    f"throughput: ringlane in batches of {BATCH} to a handler that takes batches; a datagram is one call each",
+)
 CONSUMER_END_S = 10.0
 
 
@@ -305,7 +309,7 @@ def bench_ring(runs: int) -> BenchResult:
             Measurement(name, metric, units.get(metric, "ns"), values)
             for (name, metric), values in rows.items()
         ]
-        return BenchResult("ring", facts, results)
+        return BenchResult("ring", facts, results, NOTES)
 
 
 def main(argv: list[str]) -> None:
