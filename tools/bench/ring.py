@@ -43,7 +43,7 @@ BATCH = 64
 CONSUMER_SLOT = 1
 NOTES = (
     f"latency: {MESSAGES:,} messages of {SLOT_BYTES} bytes at {RATE_PER_S:,}/s from the time each was due",
-    f"throughput: ringlane in batches of {BATCH} to a handler that takes batches; a datagram is one call each",
+    f"throughput: ringlane hands over batches of {BATCH}, a datagram is one call each",
 )
 CONSUMER_END_S = 10.0
 
