@@ -169,3 +169,15 @@ def test_every_compiled_module_is_declared_in_pyproject() -> None:
     }
     present = {str(p.relative_to(ROOT).with_suffix("")).replace("/", ".") for p in python_files("pyx")}
     assert declared == present
+
+
+def test_nothing_waits_by_the_clock_in_the_hot_packages() -> None:
+    # A wait is a doorbell, a timer of the context or an injected sleep; a bare sleep is a poll (S3-02, S3-11).
+    pattern = re.compile(r"\b(?:time|asyncio)\.sleep\(")
+    hot = ("shm/", "feeds/", "risk/", "exec/", "actors/", "profiles/")
+    bad = [
+        str(path.relative_to(ROOT))
+        for path in python_files("py", "pyx")
+        if str(path.relative_to(ROOT)).startswith(hot) and pattern.search(path.read_text())
+    ]
+    assert not bad, f"a bare sleep in {bad}"
