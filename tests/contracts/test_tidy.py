@@ -172,7 +172,7 @@ def test_every_compiled_module_is_declared_in_pyproject() -> None:
 
 
 def test_nothing_waits_by_the_clock_in_the_hot_packages() -> None:
-    # A wait is a doorbell, a timer of the context or an injected sleep; a bare sleep is a poll (S3-02, S3-11).
+    # A wait is a doorbell, a timer of the context or an injected sleep; a bare sleep is a poll (S3-02).
     pattern = re.compile(r"\b(?:time|asyncio)\.sleep\(")
     hot = ("shm/", "feeds/", "risk/", "exec/", "actors/", "profiles/")
     bad = [
