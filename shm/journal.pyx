@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shm.errors import JournalError
-from shm.journal_files import file_name, journal_files, map_to_read, map_to_write, take_lock
+from shm.journal_files import file_name, journal_files, map_to_read, map_to_write, release_tail, take_lock
 
 cdef extern from "shm/native/shm_journal.h" nogil:
     enum:
@@ -430,8 +430,10 @@ cdef class Journal:
             self.mapping.flush()
 
     def close(self) -> None:
-        """Unmap and let another writer open the journal; closing twice is harmless."""
-        self.start = NULL
+        """Unmap, give unused room back and let another writer open the journal; closing twice is harmless."""
+        if self.start != NULL:
+            self.start = NULL
+            release_tail(self.path, self.offset)
         self.view = None
         self.mapping = None
         if self.spare is not None:

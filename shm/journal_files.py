@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -13,6 +14,9 @@ from shm.errors import JournalError, JournalFull
 
 FILE_NAME = re.compile(r"journal-([0-9]{6,})-([0-9]{6,})\.rlj")
 LOCK_NAME = "journal.lock"
+# <linux/falloc.h>
+_KEEP_SIZE = 1
+_PUNCH_HOLE = 2
 
 
 def file_name(epoch: int, index: int) -> str:
@@ -60,6 +64,26 @@ def map_to_write(path: Path, size_bytes: int) -> mmap.mmap:
             free = disk.f_bavail * disk.f_frsize
             raise JournalFull(f"no room: {size_bytes} bytes needed, {free} free", path, 0) from error
         raise JournalError(str(error.strerror), path, 0) from error
+    finally:
+        os.close(fd)
+
+
+def release_tail(path: Path, used_bytes: int) -> None:
+    """Give the disk back what a finished file does not use; its length and content stay as they are.
+
+    A file system that can not punch holes keeps the room. Source: fallocate(2), FALLOC_FL_PUNCH_HOLE.
+    """
+    page = mmap.PAGESIZE
+    begin = -(-used_bytes // page) * page
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # the whole folder was removed meanwhile
+    try:
+        length = os.fstat(fd).st_size - begin
+        if length > 0:
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_longlong(begin), ctypes.c_longlong(length))
     finally:
         os.close(fd)
 

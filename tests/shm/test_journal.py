@@ -368,3 +368,18 @@ def test_arguments_out_of_range_are_refused(
         Journal.open(tmp_path, instance, epoch, file_bytes=file_bytes)
     with pytest.raises(TypeError):
         Journal()
+
+
+def test_a_closed_journal_gives_its_unused_room_back_and_can_be_continued(tmp_path: Path) -> None:
+    with Journal.open(tmp_path, "room", 1, file_bytes=8 << 20) as journal:
+        journal.append(1, b"first", 1)
+        path = next(tmp_path.glob("*.rlj"))
+        assert path.stat().st_blocks * 512 >= 8 << 20
+    assert path.stat().st_size == 8 << 20
+    assert path.stat().st_blocks * 512 < 1 << 20
+    with Journal.open(tmp_path, "room", 1) as journal:
+        assert path.stat().st_blocks * 512 >= 8 << 20, "the disk promises the room again"
+        assert journal.append(1, b"second", 2) == 2
+    reader = read_journal(tmp_path)
+    assert [entry.payload for entry in reader] == [b"first", b"second"]
+    assert reader.torn == []
