@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -186,3 +187,22 @@ def test_a_wrong_config_is_one_precise_error(
         for word in words:
             assert word in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_one_precise_error_and_leaves_nothing(tmp_path: Path) -> None:
+    text, name = synthetic(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        path = tmp_path / "engine.toml"
+        path.write_text(text.replace("instruments = 4", f"instruments = 4\nport = {port}"))
+        done = subprocess.run(
+            [*COMMAND, "run", str(path), "--state", str(tmp_path / "state")],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"{port}" in done.stderr
+    assert "in use" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert list(Path("/dev/shm").glob(f"ringlane.{name}.*")) == []

@@ -237,7 +237,7 @@ def test_an_answer_that_is_no_snapshot_is_refused(body: bytes) -> None:
 def test_recorded_frames_mean_the_same_to_an_independent_decoder(name: str) -> None:
     path = recorded("binance/" + name)
     if path is None:
-        pytest.skip("recorded market data is not at hand")
+        pytest.skip("no recorded market data (set RINGLANE_DATA to the folder holding binance/)")
     decoder = BinanceUsdmDecoder()
     kinds = set()
     with gzip.open(path) as lines:

@@ -316,7 +316,7 @@ def test_recorded_books_equal_the_naive_rebuild_and_the_venue_s_own_best(
 ) -> None:
     path = recorded("binance/" + name)
     if path is None:
-        pytest.skip("recorded market data is not at hand")
+        pytest.skip("no recorded market data (set RINGLANE_DATA to the folder holding binance/)")
     bench, naive = FeedBench(instrument(symbol=symbol, tick=tick), capacity=64), NaiveBook()
     tickers: dict[int, tuple[tuple[int, int], ...]] = {}
     waiting: list[bytes] = []
