@@ -45,7 +45,7 @@ from shm.enums import (
 from shm.errors import JournalError
 from shm.journal import Journal, read_journal
 from shm.records import IntentRecord, MarketRecord, ReportRecord
-from shm.ring import Producer
+from shm.spsc import Producer
 
 _NEW, _REPLACE = int(IntentKind.NEW), int(IntentKind.REPLACE)
 _MASS_STATUS = int(IntentKind.MASS_STATUS)

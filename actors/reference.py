@@ -29,7 +29,7 @@ from feeds.venues import get_adapter
 from shm.blobs import BlobProducer
 from shm.enums import SegmentKind
 from shm.instruments import Instrument
-from shm.ring import Consumer
+from shm.spsc import Consumer
 
 STATUS_NO_ANSWER = 0
 OFFER_RETRY_NS = 2_000_000

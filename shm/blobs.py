@@ -10,11 +10,11 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from shm.errors import RingError
-from shm.ring import Consumer, Producer
+from shm.spsc import Consumer, Producer
 
 if TYPE_CHECKING:
     from shm.doorbell import BellSet
-    from shm.ring import SpscRing
+    from shm.spsc import SpscRing
 
 # key, status, bytes of the whole body, offset of this chunk, bytes of this chunk
 CHUNK = struct.Struct("<QqIII4x")

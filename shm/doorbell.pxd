@@ -7,7 +7,7 @@ from shm.layout cimport shm_control, shm_worker_slot
 cdef class BellSet:
     cdef const unsigned char[::1] _view
     cdef shm_control* raw
-    cdef void signal_mask(self, uint64_t mask) noexcept nogil
+    cdef unsigned int signal_mask(self, uint64_t mask) noexcept nogil
     cdef void wake_mask(self, uint64_t mask) noexcept nogil
 
 

@@ -17,9 +17,10 @@ from shm.errors import LayoutError
 cdef extern from "shm/native/shm_doorbell.h" nogil:
     void shm_bell_arm(shm_worker_slot* worker)
     void shm_bell_disarm(shm_worker_slot* worker)
-    void shm_bell_signal_mask(shm_control* control, uint64_t mask)
+    unsigned int shm_bell_signal_mask(shm_control* control, uint64_t mask)
     void shm_bell_wake(shm_worker_slot* worker)
     uint64_t shm_load_relaxed(const shm_a64* field)
+    void shm_add_single_writer(shm_a64* field, uint64_t value)
 
 
 cdef shm_control* control_of(const unsigned char[::1] view, object buffer) except NULL:
@@ -45,8 +46,8 @@ cdef class BellSet:
         self._view = control
         self.raw = control_of(self._view, control)
 
-    cdef void signal_mask(self, uint64_t mask) noexcept nogil:
-        shm_bell_signal_mask(self.raw, mask)
+    cdef unsigned int signal_mask(self, uint64_t mask) noexcept nogil:
+        return shm_bell_signal_mask(self.raw, mask)
 
     cdef void wake_mask(self, uint64_t mask) noexcept nogil:
         cdef int slot
@@ -112,9 +113,11 @@ cdef class Parker:
         if self.raw.bell_fd <= 0:
             return 0
         try:
-            return int.from_bytes(os.read(self.raw.bell_fd, 8), "little")
+            rung = int.from_bytes(os.read(self.raw.bell_fd, 8), "little")
         except BlockingIOError:
             return 0
+        shm_add_single_writer(&self.raw.wakes, 1)
+        return rung
 
 
 cdef int check_slot(int slot) except -1:

@@ -56,9 +56,15 @@ cdef extern from "shm/native/shm_layout.h" nogil:
         shm_a64 intent
         shm_a64 producer_epoch
         shm_a64 refused
+        shm_a64 doorbells
         shm_a64 position
         shm_a64 consumer_epoch
         shm_a64 wanted
+
+    ctypedef struct shm_ring_reader:
+        shm_a64 position
+        shm_a64 lapped
+        shm_a64 laps
 
     ctypedef struct shm_worker_slot:
         shm_a64 parked
@@ -66,6 +72,7 @@ cdef extern from "shm/native/shm_layout.h" nogil:
         shm_a64 cycles
         shm_a64 generation
         shm_a64 cycle_ns_max
+        shm_a64 wakes
         shm_a64 state
         shm_a64 pid
         shm_a64 incarnation

@@ -11,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 MAGIC: Final = 0x454E414C474E4952
 SEGMENT_HEADER_BYTES: Final = 256
 SEGMENT_NAME_BYTES: Final = 64
@@ -30,11 +30,12 @@ _TEXT: Final = {
     "shm_segment_header": "magic:u64 layout_version:u32 kind:u32 layout_hash:u64 size_bytes:u64 epoch:u64 "
     "creator_pid:u32 reserved0:u32 created_utc_ns:u64 name:char*64 ready:a64 -128",
     "shm_ring_header": "kind:u32 slot_bytes:u32 capacity:u64 subscriber_mask:a64 -104 "
-    "cursor:a64 intent:a64 producer_epoch:a64 refused:a64 -96 "
+    "cursor:a64 intent:a64 producer_epoch:a64 refused:a64 doorbells:a64 -88 "
     "position:a64 consumer_epoch:a64 -112 wanted:a64 -120",
-    "shm_worker_slot": "parked:a64 -120 heartbeat_ns:a64 cycles:a64 generation:a64 cycle_ns_max:a64 -96 "
-    "state:a64 pid:a64 incarnation:a64 restarts:a64 started_ns:a64 bell_fd:i64 core:i64 reserved2:u64 "
-    "role:char*32 -32",
+    "shm_ring_reader": "position:a64 lapped:a64 laps:a64 -104",
+    "shm_worker_slot": "parked:a64 -120 heartbeat_ns:a64 cycles:a64 generation:a64 cycle_ns_max:a64 "
+    "wakes:a64 -88 state:a64 pid:a64 incarnation:a64 restarts:a64 started_ns:a64 bell_fd:i64 core:i64 "
+    "reserved2:u64 role:char*32 -32",
     "shm_control": "halt:a64 -120 generation:a64 stopping:a64 supervisor_heartbeat_ns:a64 run_started_ns:a64 "
     "epoch:u64 supervisor_pid:u64 -80 workers:shm_worker_slot*64",
     "shm_seqlock": "count:a64",

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from shm.doorbell cimport BellSet
-from shm.layout cimport shm_a64, shm_ring_header
+from shm.layout cimport shm_a64, shm_ring_header, shm_ring_reader
 
 
 cdef extern from "shm/native/shm_ring.h" nogil:
@@ -22,6 +22,10 @@ cdef extern from "shm/native/shm_ring.h" nogil:
     uint64_t shm_spsc_put_one(shm_ring_header* ring, const void* record, size_t length)
     uint64_t shm_spsc_poll(const shm_ring_header* ring, uint64_t* taken, void* out, uint64_t limit)
     uint64_t shm_spsc_commit(shm_ring_header* ring, uint64_t count)
+    const size_t SHM_BROADCAST_SLOTS_AT
+    const size_t SHM_SPSC_SLOTS_AT
+    void shm_subscriber_show(shm_ring_reader* cell, const shm_subscriber* own)
+    void shm_add_single_writer(shm_a64* field, uint64_t value)
     uint64_t shm_load_relaxed(const shm_a64* field)
     uint64_t shm_load_acquire(const shm_a64* field)
     void shm_store_relaxed(shm_a64* field, uint64_t value)
@@ -31,7 +35,7 @@ cdef extern from "shm/native/shm_ring.h" nogil:
     uint64_t shm_and(shm_a64* field, uint64_t bits)
 
 
-cdef class _Ring:
+cdef class Ring:
     cdef const unsigned char[::1] _view
     cdef shm_ring_header* raw
     cdef readonly uint64_t capacity
@@ -39,11 +43,7 @@ cdef class _Ring:
     cdef readonly bint writable
 
 
-cdef class BroadcastRing(_Ring):
-    pass
-
-
-cdef class SpscRing(_Ring):
+cdef class BroadcastRing(Ring):
     pass
 
 
@@ -66,29 +66,16 @@ cdef class Subscriber:
     cdef readonly BroadcastRing ring
     cdef const shm_ring_header* raw
     cdef shm_subscriber own
+    cdef shm_ring_reader* shown
     cdef int poll_ptr(self, void* out, int limit) noexcept nogil
     cdef bint has_pending(self) noexcept nogil
 
 
-cdef class Producer:
-    cdef readonly SpscRing ring
-    cdef readonly BellSet bells
-    cdef readonly int own_slot
-    cdef shm_ring_header* raw
-    cdef bint owes_wake
-    # 1 = accepted, 0 = back-pressured (counted, `wanted` set).
-    cdef bint offer_ptr(self, const void* record) noexcept nogil
-    # All `count` records or none.
-    cdef bint offer_many_ptr(self, const void* records, uint64_t count) noexcept nogil
-    cdef void signal(self) noexcept nogil
-
-
-cdef class Consumer:
-    cdef readonly SpscRing ring
-    cdef readonly BellSet bells
-    cdef shm_ring_header* raw
-    cdef uint64_t taken
-    cdef int poll_ptr(self, void* out, int limit) noexcept nogil
-    # `count` must not exceed what was polled and not yet committed.
-    cdef void commit_n(self, uint64_t count) noexcept nogil
-    cdef bint has_pending(self) noexcept nogil
+# What both kinds of ring share.
+cdef object ring_bytes(int kind, object capacity, object slot_bytes)
+cdef int format_ring(Ring ring, object buffer, int kind, object capacity, object slot_bytes) except -1
+cdef int adopt_ring(Ring ring, object buffer, int kind) except -1
+cdef void signal_subscribers(BellSet bells, shm_ring_header* raw, bint* owes_wake) noexcept nogil
+cdef int take_record(object record, Py_buffer* view, uint64_t slot_bytes) except -1
+cdef int take_batch(object records, Py_buffer* view, Py_ssize_t count, uint64_t slot_bytes) except -1
+cdef int take_room(object out, Py_buffer* view, int limit, uint64_t slot_bytes) except -1

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
-"""Rings: broadcast (one publisher, many subscribers, overwrites) and SPSC (lossless, may refuse).
+"""The broadcast ring: one publisher, many subscribers, overwrites; and what every ring shares.
 
-Protocol and memory order stand in `native/shm_ring.h`. Every ring lives in the payload of one
+The lossless ring is in `spsc`. Protocol and memory order stand in `native/shm_ring.h`. Every ring lives in the payload of one
 segment; the objects here hold that payload and are used by one thread each.
 """
 
@@ -10,7 +10,13 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from shm.doorbell cimport BellSet, check_slot
-from shm.layout cimport SHM_RING_BROADCAST, SHM_RING_SPSC, SHM_WORKER_SLOTS, shm_ring_header
+from shm.layout cimport (
+    SHM_RING_BROADCAST,
+    SHM_RING_SPSC,
+    SHM_WORKER_SLOTS,
+    shm_ring_header,
+    shm_ring_reader,
+)
 
 from shm.errors import LayoutError, RingError
 
@@ -19,24 +25,20 @@ cdef enum:
     MAX_SLOT_BYTES = 1 << 20
 
 
-def _bytes_needed(capacity: int, slot_bytes: int) -> int:
+cdef object ring_bytes(int kind, object capacity, object slot_bytes):
     if not 2 <= capacity <= 1 << 40 or capacity & (capacity - 1):
         raise RingError(f"ring capacity {capacity} is not a power of two from 2 up")
     if not 8 <= slot_bytes <= MAX_SLOT_BYTES or slot_bytes % 8:
         raise RingError(f"slot size {slot_bytes} is not a multiple of 8 from 8 to {MAX_SLOT_BYTES}")
-    return <Py_ssize_t>sizeof(shm_ring_header) + capacity * slot_bytes
+    at = SHM_BROADCAST_SLOTS_AT if kind == <int>SHM_RING_BROADCAST else SHM_SPSC_SLOTS_AT
+    return <Py_ssize_t>at + capacity * slot_bytes
 
 
-cdef class _Ring:
+cdef class Ring:
     """What both kinds of ring share: the header and its checks."""
 
     def __init__(self):
         raise TypeError("a ring is made by create or attach")
-
-    @staticmethod
-    def bytes_needed(capacity: int, slot_bytes: int) -> int:
-        """Return the payload bytes of a ring; RingError if a size is not valid."""
-        return _bytes_needed(capacity, slot_bytes)
 
     @property
     def cursor(self):
@@ -47,6 +49,11 @@ cdef class _Ring:
     def writer_epoch(self):
         """How many writers have attached so far."""
         return shm_load_acquire(&self.raw.producer_epoch)
+
+    @property
+    def doorbells(self):
+        """Sleepers that writers of this ring woke: one system call each."""
+        return shm_load_relaxed(&self.raw.doorbells)
 
     @property
     def subscriber_mask(self):
@@ -74,7 +81,7 @@ cdef class _Ring:
             shm_and(&self.raw.subscriber_mask, ~(<uint64_t>1 << worker_slot))
 
 
-cdef int bind_ring(_Ring ring, object buffer, size_t needed) except -1:
+cdef int bind_ring(Ring ring, object buffer, size_t needed) except -1:
     ring._view = buffer
     ring.writable = not memoryview(buffer).readonly
     if <size_t>ring._view.shape[0] < needed:
@@ -85,12 +92,12 @@ cdef int bind_ring(_Ring ring, object buffer, size_t needed) except -1:
     return 0
 
 
-cdef int format_ring(_Ring ring, object buffer, int kind, object capacity, object slot_bytes) except -1:
-    cdef size_t needed = _bytes_needed(capacity, slot_bytes)
+cdef int format_ring(Ring ring, object buffer, int kind, object capacity, object slot_bytes) except -1:
+    cdef size_t needed = ring_bytes(kind, capacity, slot_bytes)
     bind_ring(ring, buffer, needed)
     if not ring.writable:
         raise LayoutError("a ring can not be created in a read-only payload")
-    memset(ring.raw, 0, sizeof(shm_ring_header))
+    memset(ring.raw, 0, SHM_BROADCAST_SLOTS_AT if kind == <int>SHM_RING_BROADCAST else SHM_SPSC_SLOTS_AT)
     ring.capacity = ring.raw.capacity = capacity
     ring.slot_bytes = slot_bytes
     ring.raw.slot_bytes = slot_bytes
@@ -99,14 +106,14 @@ cdef int format_ring(_Ring ring, object buffer, int kind, object capacity, objec
     return 0
 
 
-cdef int adopt_ring(_Ring ring, object buffer, int kind) except -1:
+cdef int adopt_ring(Ring ring, object buffer, int kind) except -1:
     bind_ring(ring, buffer, sizeof(shm_ring_header))
     if ring.raw.kind != <unsigned int>kind:
         names = {0: "nothing (not formatted)", 1: "a broadcast ring", 2: "an SPSC ring"}
         found = names.get(ring.raw.kind, f"unknown kind {ring.raw.kind}")
         raise LayoutError(f"payload holds {found}, not {names[kind]}")
     try:
-        needed = _bytes_needed(ring.raw.capacity, ring.raw.slot_bytes)
+        needed = ring_bytes(kind, ring.raw.capacity, ring.raw.slot_bytes)
     except RingError as error:
         raise LayoutError(f"ring header is damaged: {error}") from None
     if ring._view.shape[0] < needed:
@@ -116,8 +123,13 @@ cdef int adopt_ring(_Ring ring, object buffer, int kind) except -1:
     return 0
 
 
-cdef class BroadcastRing(_Ring):
+cdef class BroadcastRing(Ring):
     """A ring with one publisher and many subscribers, which overwrites and never waits."""
+
+    @staticmethod
+    def bytes_needed(capacity: int, slot_bytes: int) -> int:
+        """Return the payload bytes of such a ring; RingError if a size is not valid."""
+        return ring_bytes(SHM_RING_BROADCAST, capacity, slot_bytes)
 
     @staticmethod
     def create(buffer, capacity: int, slot_bytes: int) -> BroadcastRing:
@@ -148,41 +160,16 @@ cdef class BroadcastRing(_Ring):
         """Highest sequence whose slot the publisher may be overwriting."""
         return shm_load_acquire(&self.raw.intent)
 
-
-cdef class SpscRing(_Ring):
-    """A lossless ring with one producer and one consumer, which refuses when full.
-
-    The consumer subscribes its worker slot (`subscribe_slot`) to be signaled.
-    """
-
-    @staticmethod
-    def create(buffer, capacity: int, slot_bytes: int) -> SpscRing:
-        """Format `buffer` as an empty ring; arguments and errors as for BroadcastRing.create."""
-        cdef SpscRing ring = SpscRing.__new__(SpscRing)
-        format_ring(ring, buffer, SHM_RING_SPSC, capacity, slot_bytes)
-        return ring
-
-    @staticmethod
-    def attach(buffer) -> SpscRing:
-        """Attach to a formatted ring; LayoutError if `buffer` holds anything else."""
-        cdef SpscRing ring = SpscRing.__new__(SpscRing)
-        adopt_ring(ring, buffer, SHM_RING_SPSC)
-        return ring
-
-    @property
-    def position(self):
-        """Sequence up to which the consumer has committed."""
-        return shm_load_acquire(&self.raw.position)
-
-    @property
-    def refused(self):
-        """Offers refused so far because the ring was full."""
-        return shm_load_relaxed(&self.raw.refused)
-
-    @property
-    def wanted(self):
-        """1 + worker slot of a refused producer that waits for progress, 0 = nobody."""
-        return shm_load_relaxed(&self.raw.wanted)
+    def readers(self):
+        """Return what the subscribers with a worker slot show: {slot: (position, lapped, laps)}."""
+        cdef shm_ring_reader* cells = <shm_ring_reader*>(self.raw + 1)
+        cdef uint64_t mask = shm_load_relaxed(&self.raw.subscriber_mask)
+        cdef int i
+        return {
+            i: (shm_load_relaxed(&cells[i].position), shm_load_relaxed(&cells[i].lapped),
+                shm_load_relaxed(&cells[i].laps))
+            for i in range(<int>SHM_WORKER_SLOTS) if mask >> i & 1
+        }
 
 
 cdef void signal_subscribers(BellSet bells, shm_ring_header* raw, bint* owes_wake) noexcept nogil:
@@ -190,11 +177,14 @@ cdef void signal_subscribers(BellSet bells, shm_ring_header* raw, bint* owes_wak
         return
     # No subscriber, no fence: a subscriber enters the mask before its first look at the cursor.
     cdef uint64_t mask = shm_load_relaxed(&raw.subscriber_mask)
+    cdef unsigned int woken
     if owes_wake[0]:
         owes_wake[0] = False
         bells.wake_mask(mask)
-    else:
-        bells.signal_mask(mask)
+        return
+    woken = bells.signal_mask(mask)
+    if woken:
+        shm_add_single_writer(&raw.doorbells, woken)
 
 
 # Buffers are taken with PyObject_GetBuffer: a typed memoryview argument costs 100 ns more a call.
@@ -291,19 +281,34 @@ cdef class Publisher:
 cdef class Subscriber:
     """One reader of a broadcast ring, with its own position."""
 
-    def __cinit__(self, BroadcastRing ring not None, *, bint from_oldest=False):
+    def __cinit__(self, BroadcastRing ring not None, *, bint from_oldest=False, int worker_slot=-1):
         """Join at the newest record, so that the next one is the first to be polled.
 
         Args:
             ring: The ring; read-only mappings will do.
             from_oldest: Join at the oldest record that is still whole instead.
+            worker_slot: Show the position in the cell of this worker slot, for tools outside; -1 = not.
+
+        Raises:
+            RingError: A worker slot is given and the ring is read-only.
+            ValueError: There is no such slot.
         """
+        self.shown = NULL
+        if worker_slot >= 0:
+            if not ring.writable:
+                raise RingError("a subscriber of a ring mapped read-only has no reader cell")
+            self.shown = <shm_ring_reader*>(ring.raw + 1) + check_slot(worker_slot)
         self.ring = ring
         self.raw = ring.raw
         self.own.position = shm_broadcast_oldest(self.raw) if from_oldest else shm_load_acquire(&self.raw.cursor)
+        if self.shown != NULL:
+            shm_subscriber_show(self.shown, &self.own)
 
     cdef int poll_ptr(self, void* out, int limit) noexcept nogil:
-        return <int>shm_subscriber_poll(self.raw, &self.own, out, <uint64_t>limit)
+        cdef int count = <int>shm_subscriber_poll(self.raw, &self.own, out, <uint64_t>limit)
+        if self.shown != NULL:
+            shm_subscriber_show(self.shown, &self.own)
+        return count
 
     cdef bint has_pending(self) noexcept nogil:
         return shm_subscriber_pending(self.raw, &self.own) != 0
@@ -351,150 +356,3 @@ cdef class Subscriber:
     def behind(self):
         """Return whether the lag has passed half the capacity: it will soon be lapped."""
         return self.lag > self.ring.capacity // 2
-
-
-cdef class Producer:
-    """The one writer of an SPSC ring."""
-
-    def __cinit__(self, SpscRing ring not None, BellSet bells=None, int own_slot=0):
-        """Become the writer; a former one must be dead.
-
-        Args:
-            ring: A writable ring.
-            bells: Signals the parked consumer; None = nobody parks (replay).
-            own_slot: The worker slot that is woken when a refused offer may be tried again.
-
-        Raises:
-            RingError: The ring is mapped read-only.
-            ValueError: There is no such slot.
-        """
-        if not ring.writable:
-            raise RingError("a producer needs a ring mapped writable")
-        self.own_slot = check_slot(own_slot)
-        self.ring = ring
-        self.bells = bells
-        self.raw = ring.raw
-        self.owes_wake = shm_add(&ring.raw.producer_epoch, 1) != 0
-
-    cdef void signal(self) noexcept nogil:
-        signal_subscribers(self.bells, self.raw, &self.owes_wake)
-
-    cdef bint offer_ptr(self, const void* record) noexcept nogil:
-        return self.offer_many_ptr(record, 1)
-
-    cdef bint offer_many_ptr(self, const void* records, uint64_t count) noexcept nogil:
-        if not shm_spsc_reserve(self.raw, count, <uint64_t>self.own_slot):
-            return False
-        shm_spsc_put(self.raw, records, count)
-        self.signal()
-        return True
-
-    def offer(self, record):
-        """Offer one record; False = back-pressured, nothing written.
-
-        A refusal is counted and registers this worker: its bell is written at the next commit, even
-        if it is awake then.
-
-        Args:
-            record: At most slot_bytes bytes (else RingError); the rest of the slot becomes zero.
-        """
-        cdef Py_buffer view
-        take_record(record, &view, self.ring.slot_bytes)
-        cdef bint accepted = shm_spsc_reserve(self.raw, 1, <uint64_t>self.own_slot) != 0
-        if accepted:
-            shm_spsc_put_one(self.raw, view.buf, <size_t>view.len)
-        PyBuffer_Release(&view)
-        if accepted:
-            self.signal()
-        return accepted
-
-    def offer_many(self, records, Py_ssize_t count):
-        """Offer `count` records that stand side by side: all of them or none (False).
-
-        RingError if the buffer is too short, count is below 1 or above the capacity.
-        """
-        cdef Py_buffer view
-        if count > 0 and <uint64_t>count > self.ring.capacity:
-            raise RingError(f"{count} records never fit a ring of {self.ring.capacity}")
-        take_batch(records, &view, count, self.ring.slot_bytes)
-        cdef bint accepted = self.offer_many_ptr(view.buf, <uint64_t>count)
-        PyBuffer_Release(&view)
-        return accepted
-
-    def free(self):
-        """Return how many records could be offered now."""
-        return shm_spsc_free(self.raw)
-
-
-cdef class Consumer:
-    """The one reader of an SPSC ring: polls, then commits what it has dealt with."""
-
-    def __cinit__(self, SpscRing ring not None, BellSet bells=None):
-        """Become the reader, at the committed position. RingError if the ring is read-only.
-
-        `bells` signals a producer that waits for room; None = nobody parks (replay).
-        """
-        if not ring.writable:
-            raise RingError("a consumer needs a ring mapped writable")
-        self.ring = ring
-        self.bells = bells
-        self.raw = ring.raw
-        self.taken = shm_load_acquire(&ring.raw.position)
-        shm_add(&ring.raw.consumer_epoch, 1)
-
-    cdef int poll_ptr(self, void* out, int limit) noexcept nogil:
-        return <int>shm_spsc_poll(self.raw, &self.taken, out, <uint64_t>limit)
-
-    cdef void commit_n(self, uint64_t count) noexcept nogil:
-        cdef uint64_t waiting = shm_spsc_commit(self.raw, count)
-        # Unconditional wake: the producer may be awake now and park before it tries again.
-        if waiting != 0 and self.bells is not None and waiting <= SHM_WORKER_SLOTS:
-            self.bells.wake_mask(<uint64_t>1 << (waiting - 1))
-
-    cdef bint has_pending(self) noexcept nogil:
-        return shm_load_acquire(&self.raw.cursor) > self.taken
-
-    def poll_into(self, out, int limit):
-        """Copy up to `limit` records not yet polled to `out`, return how many; never waits.
-
-        Their slots stay occupied, and a reborn consumer gets them again, until `commit`.
-
-        Args:
-            out: At least limit * slot_bytes bytes (else RingError).
-            limit: Most records to take.
-        """
-        cdef Py_buffer view
-        take_room(out, &view, limit, self.ring.slot_bytes)
-        cdef int count = self.poll_ptr(view.buf, limit)
-        PyBuffer_Release(&view)
-        return count
-
-    def commit(self, int64_t count):
-        """Free the `count` oldest polled records and wake a producer that waits for room.
-
-        RingError if fewer were polled and not yet committed.
-        """
-        cdef int64_t open_count = <int64_t>(self.taken - shm_load_relaxed(&self.raw.position))
-        if count < 0 or count > open_count:
-            raise RingError(f"commit of {count} records, {open_count} are polled and not committed")
-        if count > 0:
-            self.commit_n(<uint64_t>count)
-
-    def pending(self):
-        """Return whether a record exists that was not polled yet."""
-        return self.has_pending()
-
-    @property
-    def position(self):
-        """Sequence up to which records are committed."""
-        return shm_load_relaxed(&self.raw.position)
-
-    @property
-    def taken_position(self):
-        """Sequence up to which records are polled."""
-        return self.taken
-
-    @property
-    def cursor(self):
-        """Sequence of the newest record offered."""
-        return shm_load_acquire(&self.raw.cursor)

@@ -33,8 +33,9 @@ from shm.instruments import Instrument, InstrumentTable
 from shm.metrics import Metrics
 from shm.positions import Position, PositionTable
 from shm.records import ReportRecord
-from shm.ring import BroadcastRing, Consumer, Producer, SpscRing, Subscriber
+from shm.ring import BroadcastRing, Subscriber
 from shm.segment import Segment, SegmentSource
+from shm.spsc import Consumer, Producer, SpscRing
 
 #: Order of the sources of a mailbox: reports first (they change what may be quoted), then the market rings
 #: by priority, then intents, so that what a strategy decides in a pass leaves in the same pass.
@@ -317,7 +318,7 @@ class Host:
             broadcast.subscribe_slot(self.spec.slot)
         source = MarketSource(
             self.mailbox,
-            Subscriber(broadcast),
+            Subscriber(broadcast, worker_slot=-1 if self.bells is None else self.spec.slot),
             ORDER_MARKET * priority,
             lambda lost: self._on_lapped(ring, lost),
         )

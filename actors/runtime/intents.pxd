@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from shm.counters cimport Counter
 from shm.histogram cimport Histogram
 from shm.layout cimport shm_certificate_ref, shm_intent_record
-from shm.ring cimport Producer
+from shm.spsc cimport Producer
 
 
 cdef struct decision_stamps:

@@ -1,7 +1,7 @@
 from collections.abc import Iterable
 
 from shm.metrics import Metrics
-from shm.ring import Producer
+from shm.spsc import Producer
 
 class Clock:
     virtual_ns: int

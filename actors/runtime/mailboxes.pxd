@@ -8,7 +8,8 @@ from shm.layout cimport (
     shm_certificate_ref, shm_intent_record, shm_market_record, shm_report_record,
 )
 from shm.records cimport IntentRecord, MarketRecord, ReportRecord
-from shm.ring cimport Consumer, Subscriber
+from shm.ring cimport Subscriber
+from shm.spsc cimport Consumer
 
 
 cdef class Route:

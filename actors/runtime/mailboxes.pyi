@@ -4,7 +4,8 @@ from typing import Any
 from actors.runtime.intents import Moment
 from shm.metrics import Metrics
 from shm.records import IntentRecord, MarketRecord, ReportRecord
-from shm.ring import Consumer, Subscriber
+from shm.ring import Subscriber
+from shm.spsc import Consumer
 
 class Route:
     handler: Callable[[MarketRecord], object]

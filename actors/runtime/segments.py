@@ -17,8 +17,9 @@ from shm.enums import SegmentKind
 from shm.instruments import InstrumentTable
 from shm.metrics import Metrics
 from shm.positions import PositionTable
-from shm.ring import BroadcastRing, SpscRing
+from shm.ring import BroadcastRing
 from shm.segment import Segment
+from shm.spsc import SpscRing
 
 MARKET_SLOT_BYTES = 128
 ORDER_SLOT_BYTES = 256

@@ -29,22 +29,27 @@ static inline void shm_bell_arm(shm_worker_slot *worker) {
 }
 static inline void shm_bell_disarm(shm_worker_slot *worker) { shm_store_relaxed(&worker->parked, 0); }
 
-/* Signals one worker if it is parked. The caller has done the full fence. */
-static inline void shm_bell_signal_fenced(shm_worker_slot *worker) {
-    if (shm_load_relaxed(&worker->parked) != 0 && shm_exchange(&worker->parked, 0) != 0)
-        shm_bell_write(worker->bell_fd);
+/* Signals one worker if it is parked; returns 1 if it was. The caller has done the full fence. */
+static inline unsigned shm_bell_signal_fenced(shm_worker_slot *worker) {
+    if (shm_load_relaxed(&worker->parked) == 0 || shm_exchange(&worker->parked, 0) == 0)
+        return 0;
+    shm_bell_write(worker->bell_fd);
+    return 1;
 }
 
-/* Signals the parked workers among `mask` (bit i = worker slot i) after something was published. */
-static inline void shm_bell_signal_mask(shm_control *control, uint64_t mask) {
+/* Signals the parked workers among `mask` (bit i = worker slot i) after something was published;
+ * returns how many there were. */
+static inline unsigned shm_bell_signal_mask(shm_control *control, uint64_t mask) {
+    unsigned woken = 0;
     if (mask == 0)
-        return;
+        return 0;
     shm_fence_full(); /* SYNC POINT: park-publish */
     do {
         unsigned slot = (unsigned)__builtin_ctzll(mask);
         mask &= mask - 1;
-        shm_bell_signal_fenced(&control->workers[slot]);
+        woken += shm_bell_signal_fenced(&control->workers[slot]);
     } while (mask != 0);
+    return woken;
 }
 
 /* Wakes a worker whatever `parked` says: for the first publish of a writer that replaces a killed

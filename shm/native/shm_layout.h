@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHM_LAYOUT_VERSION 1u
+#define SHM_LAYOUT_VERSION 2u
 #define SHM_MAGIC 0x454E414C474E4952ull /* "RINGLANE" read as a little-endian word */
 #define SHM_CACHE_LINE 64u
 #define SHM_PAIR 128u /* two lines: the unit the prefetcher pulls */
@@ -50,10 +50,11 @@ typedef struct shm_segment_header {
 #define SHM_RING_BROADCAST 1u
 #define SHM_RING_SPSC 2u
 
-/* Broadcast ring: header, then `capacity` slots of `slot_bytes`. A record with sequence s stands in
- * slot (s - 1) & (capacity - 1) and exists once cursor >= s. `intent` is the highest sequence whose
- * slot the publisher may be overwriting: a copy of record s is torn unless intent < s + capacity
- * still holds after the copy. SPSC uses the same header; `position` belongs to the consumer. */
+/* Broadcast ring: header, one shm_ring_reader per worker slot, then `capacity` slots of `slot_bytes`.
+ * A record with sequence s stands in slot (s - 1) & (capacity - 1) and exists once cursor >= s.
+ * `intent` is the highest sequence whose slot the publisher may be overwriting: a copy of record s is
+ * torn unless intent < s + capacity still holds after the copy. SPSC: the same header, no readers;
+ * `position` belongs to the consumer. */
 typedef struct shm_ring_header {
     uint32_t kind; /* SHM_RING_* */
     uint32_t slot_bytes;
@@ -65,7 +66,8 @@ typedef struct shm_ring_header {
     shm_a64 intent;
     shm_a64 producer_epoch; /* rises with each writer that attaches */
     shm_a64 refused;        /* SPSC: offers refused because the ring was full */
-    uint8_t reserved1[SHM_PAIR - 32];
+    shm_a64 doorbells;      /* sleepers this writer woke: one eventfd write each */
+    uint8_t reserved1[SHM_PAIR - 40];
     /* consumer pair of lines (SPSC only) */
     shm_a64 position; /* everything up to here is consumed */
     shm_a64 consumer_epoch;
@@ -74,6 +76,15 @@ typedef struct shm_ring_header {
     shm_a64 wanted; /* 1 + worker slot of a refused producer that waits for progress; 0 = nobody */
     uint8_t reserved3[SHM_PAIR - 8];
 } shm_ring_header;
+
+/* What a subscriber shows to the outside, in the cell of its worker slot; nobody's correctness depends
+ * on it. Valid while the slot's bit is set in subscriber_mask. */
+typedef struct shm_ring_reader {
+    shm_a64 position; /* consumed up to here */
+    shm_a64 lapped;   /* records lost */
+    shm_a64 laps;     /* times overtaken */
+    uint8_t reserved0[SHM_PAIR - 24];
+} shm_ring_reader;
 
 /* ---- control segment: one per run, written by supervisor and workers ------------------------- */
 
@@ -88,7 +99,8 @@ typedef struct shm_worker_slot {
     shm_a64 cycles;       /* duty cycles done */
     shm_a64 generation;   /* config generation in force in this worker */
     shm_a64 cycle_ns_max;
-    uint8_t reserved1[SHM_PAIR - 32];
+    shm_a64 wakes; /* times its doorbell woke it */
+    uint8_t reserved1[SHM_PAIR - 40];
     /* written by the supervisor */
     shm_a64 state; /* enums.WorkerState */
     shm_a64 pid;
@@ -416,6 +428,7 @@ typedef struct shm_journal_record {
 #define SHM_ASSERT(name, condition) _Static_assert(condition, #name)
 SHM_ASSERT(segment_header_size, sizeof(shm_segment_header) == SHM_SEGMENT_HEADER_BYTES);
 SHM_ASSERT(ring_header_size, sizeof(shm_ring_header) == 4 * SHM_PAIR);
+SHM_ASSERT(ring_reader_size, sizeof(shm_ring_reader) == SHM_PAIR);
 SHM_ASSERT(ring_cursor_line, offsetof(shm_ring_header, cursor) == SHM_PAIR);
 SHM_ASSERT(ring_position_line, offsetof(shm_ring_header, position) == 2 * SHM_PAIR);
 SHM_ASSERT(ring_wanted_line, offsetof(shm_ring_header, wanted) == 3 * SHM_PAIR);

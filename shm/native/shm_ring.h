@@ -1,6 +1,6 @@
-/* Broadcast and SPSC rings over one mapping: header, then `capacity` slots of `slot_bytes`.
+/* Broadcast and SPSC rings over one mapping: header, readers (broadcast only), `capacity` slots.
  *
- * Functions take the header; slots follow it directly. Nothing here blocks, allocates or makes a
+ * Functions take the header; the rest follows it directly. Nothing here blocks, allocates or makes a
  * system call, and no function leaves a half-made record visible: a record exists by one release
  * store of `cursor`, so SIGKILL between any two instructions is survivable.
  *
@@ -13,9 +13,18 @@
 
 #include "shm_atomics.h"
 
-static inline unsigned char *shm_ring_slot(const shm_ring_header *ring, uint64_t sequence) {
+#define SHM_BROADCAST_SLOTS_AT (sizeof(shm_ring_header) + SHM_WORKER_SLOTS * sizeof(shm_ring_reader))
+#define SHM_SPSC_SLOTS_AT sizeof(shm_ring_header)
+
+static inline unsigned char *shm_ring_slot(const shm_ring_header *ring, size_t slots_at, uint64_t sequence) {
     uint64_t index = (sequence - 1) & (ring->capacity - 1);
-    return (unsigned char *)(uintptr_t)ring + sizeof(shm_ring_header) + index * ring->slot_bytes;
+    return (unsigned char *)(uintptr_t)ring + slots_at + index * ring->slot_bytes;
+}
+static inline unsigned char *shm_broadcast_slot(const shm_ring_header *ring, uint64_t sequence) {
+    return shm_ring_slot(ring, SHM_BROADCAST_SLOTS_AT, sequence);
+}
+static inline unsigned char *shm_spsc_slot(const shm_ring_header *ring, uint64_t sequence) {
+    return shm_ring_slot(ring, SHM_SPSC_SLOTS_AT, sequence);
 }
 
 /* ---- broadcast: publisher -------------------------------------------------------------------- */
@@ -37,7 +46,7 @@ static inline uint64_t shm_broadcast_publish(shm_ring_header *ring, const void *
     const unsigned char *from = (const unsigned char *)records;
     shm_broadcast_claim(ring, last);
     for (uint64_t s = cursor + 1; s <= last; s++, from += ring->slot_bytes)
-        shm_words_in(shm_ring_slot(ring, s), from, ring->slot_bytes);
+        shm_words_in(shm_broadcast_slot(ring, s), from, ring->slot_bytes);
     shm_store_release(&ring->cursor, last); /* SYNC POINT: ring-cursor */
     return last;
 }
@@ -46,7 +55,7 @@ static inline uint64_t shm_broadcast_publish(shm_ring_header *ring, const void *
 static inline uint64_t shm_broadcast_publish_one(shm_ring_header *ring, const void *record, size_t length) {
     uint64_t s = shm_load_relaxed(&ring->cursor) + 1;
     shm_broadcast_claim(ring, s);
-    shm_words_in_padded(shm_ring_slot(ring, s), record, length, ring->slot_bytes);
+    shm_words_in_padded(shm_broadcast_slot(ring, s), record, length, ring->slot_bytes);
     shm_store_release(&ring->cursor, s); /* SYNC POINT: ring-cursor */
     return s;
 }
@@ -104,7 +113,7 @@ static inline uint64_t shm_subscriber_poll(const shm_ring_header *ring, shm_subs
             count = limit;
         unsigned char *to = (unsigned char *)out;
         for (uint64_t i = 0; i < count; i++, to += ring->slot_bytes)
-            shm_words_out(to, shm_ring_slot(ring, first + i), ring->slot_bytes);
+            shm_words_out(to, shm_broadcast_slot(ring, first + i), ring->slot_bytes);
         /* SYNC POINT: slot-overwrite. The first record is overwritten first, so it speaks for all. */
         shm_fence_acquire();
         if (shm_load_relaxed(&ring->intent) < first + capacity) {
@@ -114,6 +123,16 @@ static inline uint64_t shm_subscriber_poll(const shm_ring_header *ring, shm_subs
         shm_subscriber_rejoin(ring, self);
     }
     return 0; /* lapped again and again: let the caller do its other work first */
+}
+
+/* Shows a subscriber's state in its reader cell, for tools outside. Each word alone is right; together
+ * they may be of two moments. */
+static inline void shm_subscriber_show(shm_ring_reader *cell, const shm_subscriber *self) {
+    shm_store_relaxed(&cell->position, self->position);
+    if (shm_load_relaxed(&cell->laps) != self->laps) {
+        shm_store_relaxed(&cell->lapped, self->lapped);
+        shm_store_relaxed(&cell->laps, self->laps);
+    }
 }
 
 static inline int shm_subscriber_pending(const shm_ring_header *ring, const shm_subscriber *self) {
@@ -149,7 +168,7 @@ static inline uint64_t shm_spsc_put(shm_ring_header *ring, const void *records, 
     uint64_t last = cursor + count;
     const unsigned char *from = (const unsigned char *)records;
     for (uint64_t s = cursor + 1; s <= last; s++, from += ring->slot_bytes)
-        shm_words_in(shm_ring_slot(ring, s), from, ring->slot_bytes);
+        shm_words_in(shm_spsc_slot(ring, s), from, ring->slot_bytes);
     shm_store_release(&ring->cursor, last); /* SYNC POINT: ring-cursor */
     return last;
 }
@@ -157,7 +176,7 @@ static inline uint64_t shm_spsc_put(shm_ring_header *ring, const void *records, 
 /* The same for one record of `length` <= slot_bytes bytes, zero filled. */
 static inline uint64_t shm_spsc_put_one(shm_ring_header *ring, const void *record, size_t length) {
     uint64_t s = shm_load_relaxed(&ring->cursor) + 1;
-    shm_words_in_padded(shm_ring_slot(ring, s), record, length, ring->slot_bytes);
+    shm_words_in_padded(shm_spsc_slot(ring, s), record, length, ring->slot_bytes);
     shm_store_release(&ring->cursor, s); /* SYNC POINT: ring-cursor */
     return s;
 }
@@ -173,7 +192,7 @@ static inline uint64_t shm_spsc_poll(const shm_ring_header *ring, uint64_t *take
         count = limit;
     unsigned char *to = (unsigned char *)out;
     for (uint64_t i = 1; i <= count; i++, to += ring->slot_bytes)
-        shm_words_out(to, shm_ring_slot(ring, *taken + i), ring->slot_bytes);
+        shm_words_out(to, shm_spsc_slot(ring, *taken + i), ring->slot_bytes);
     *taken += count;
     return count;
 }

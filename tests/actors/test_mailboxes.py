@@ -20,7 +20,8 @@ from actors.runtime.mailboxes import (
 from shm.enums import BookState, IntentKind, RecordKind, ReportKind, Side
 from shm.metrics import Metrics
 from shm.records import IntentRecord, MarketRecord, ReportRecord
-from shm.ring import BroadcastRing, Consumer, Producer, Publisher, SpscRing, Subscriber
+from shm.ring import BroadcastRing, Publisher, Subscriber
+from shm.spsc import Consumer, Producer, SpscRing
 
 CAPACITY = 16
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shm.blobs import CHUNK, Blob, BlobConsumer, BlobProducer
 from shm.errors import RingError
-from shm.ring import Producer, SpscRing
+from shm.spsc import Producer, SpscRing
 
 SLOT = 64
 ROOM = SLOT - CHUNK.size

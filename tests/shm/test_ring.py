@@ -14,8 +14,9 @@ from shm.control import Control
 from shm.doorbell import BellSet, Parker
 from shm.enums import SegmentKind
 from shm.errors import LayoutError, RingError
-from shm.ring import BroadcastRing, Consumer, Producer, Publisher, SpscRing, Subscriber
+from shm.ring import BroadcastRing, Publisher, Subscriber
 from shm.segment import Segment
+from shm.spsc import Consumer, Producer, SpscRing
 from tests.kit.naive_ring import NaiveBroadcast, NaiveSpsc, NaiveSubscriber
 
 SLOT = 16

@@ -133,7 +133,7 @@ def overwrite(name: str, field: str, value: int) -> None:
         ("magic", 0, SegmentError, "not ready"),
         ("ready", 0, SegmentError, "not ready"),
         ("magic", 5, LayoutError, "not a Ringlane segment"),
-        ("layout_version", 9, LayoutError, "layout version 9, this build has 1"),
+        ("layout_version", 9, LayoutError, "layout version 9, this build has 2"),
         ("layout_hash", 9, LayoutError, "layout hash 0x0000000000000009"),
         ("kind", 4, LayoutError, "holds MARKET_RING, not BOOKS"),
         ("kind", 77, LayoutError, "holds unknown kind 77, not BOOKS"),

@@ -19,9 +19,10 @@ import numpy as np
 from shm.control import Control
 from shm.doorbell import BellSet, Parker
 from shm.enums import SegmentKind
-from shm.ring import BroadcastRing, Consumer, Producer, Publisher, SpscRing, Subscriber
+from shm.ring import BroadcastRing, Publisher, Subscriber
 from shm.segment import RunName, Segment
 from shm.snapshot import SeqlockArray
+from shm.spsc import Consumer, Producer, SpscRing
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = 16

@@ -12,9 +12,10 @@ import pytest
 
 from shm.doorbell import BellSet, Parker
 from shm.enums import SegmentKind
-from shm.ring import BroadcastRing, Consumer, Producer, Publisher, SpscRing, Subscriber
+from shm.ring import BroadcastRing, Publisher, Subscriber
 from shm.segment import SHM_DIRECTORY, RunName, Segment
 from shm.snapshot import SeqlockArray
+from shm.spsc import Consumer, Producer, SpscRing
 from tests.stress.children import SLOT_BYTES, WORDS, create, create_control, kill, records, start, take
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]

@@ -28,8 +28,9 @@ from shm.clock import now_ns
 from shm.control import Control
 from shm.doorbell import BellSet, Parker
 from shm.enums import SegmentKind
-from shm.ring import BroadcastRing, Consumer, Producer, Publisher, SpscRing, Subscriber
+from shm.ring import BroadcastRing, Publisher, Subscriber
 from shm.segment import RunName, Segment
+from shm.spsc import Consumer, Producer, SpscRing
 from tools.bench.common import BenchResult, Measurement
 
 SLOT_BYTES = 64

@@ -37,7 +37,7 @@ static void *map(size_t bytes) {
 }
 
 static shm_ring_header *make_ring(uint32_t kind, uint64_t capacity) {
-    shm_ring_header *ring = map(sizeof(shm_ring_header) + capacity * RECORD_BYTES);
+    shm_ring_header *ring = map(SHM_BROADCAST_SLOTS_AT + capacity * RECORD_BYTES);
     ring->kind = kind;
     ring->slot_bytes = RECORD_BYTES;
     ring->capacity = capacity;
