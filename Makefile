@@ -22,7 +22,7 @@ COMPILED := $(shell find shm feeds exec risk actors profiles tools -name '*.pyx'
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,3p'
-	@echo "  make lint   format and lint;  make types   mypy;  make prove   sanitizers, fuzz, kill campaigns"
+	@echo "  make lint   format and lint;  make types   mypy;  make prove   models, sanitizers, fuzz, kills"
 	@echo "  make bench  figures beside their floor;  make clean   remove everything that was built"
 
 doctor-build:
@@ -84,14 +84,22 @@ types: $(VENV)/.built $(VENV)/.test
 	$(BIN)/mypy
 
 prove: $(VENV)/.built $(VENV)/.test
-	HYPOTHESIS_PROFILE=prove RINGLANE_KILL_ROUNDS=20 RINGLANE_PING_PONGS=50000 $(PYTEST) -m "prove or stress" --timeout 600
+	HYPOTHESIS_PROFILE=prove RINGLANE_KILL_ROUNDS=20 RINGLANE_PING_PONGS=50000 RINGLANE_ENGINE_KILLS=100 \
+		$(PYTEST) -m "(prove or stress) and not soak" --timeout 600
 
 soak: $(VENV)/.built $(VENV)/.test
-	$(PYTEST) -m soak --timeout 0
+	RINGLANE_KILL_ROUNDS=500 RINGLANE_ENGINE_KILLS=2000 RINGLANE_STRESS_RECORDS=5000000000 \
+		$(PYTEST) -m "soak or stress" --timeout 0
 
-bench: $(VENV)/.built
+$(VENV)/.bench: $(VENV)/.base
+	@echo "== installing the peers"
+	@$(PIP) -r <($(BIN)/python -c "$$REQUIREMENTS" bench)
+	@touch $@
+
+bench: $(VENV)/.built $(VENV)/.bench
+	$(BIN)/ringlane bench memory
+	$(BIN)/ringlane bench ring --peers
 	$(BIN)/ringlane bench decode
-	$(BIN)/ringlane bench ring
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -57,6 +57,8 @@ _SLOT_SHIFT, _SLOT_MASK = 40, 63
 _UNSENT_MAX = 100_000
 _QUIESCE_STEP_NS = 2_000_000
 _FORCED = int(OrderFlags.FROM_HALT | OrderFlags.FROM_SENTINEL | OrderFlags.FROM_EMERGENCY)
+# Heartbeats between two looks at what only arriving records can have changed, while none arrive.
+QUIET_BEATS = 10
 # Room kept in the journal for what must be said about orders that are out already.
 JOURNAL_RESERVE_BYTES = 1 << 20
 FAULT_JOURNAL = 2000
@@ -104,6 +106,8 @@ class OrderGateway(Actor):
         self._must_withdraw = False  # something could not be journaled: nothing may rest
         self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, self.config.journal_file_bytes // 4)
         self._listed = 0
+        self._dispatched = 0
+        self._quiet_beats = 0
         # All made here: a worker's counters are few, and a strategy beside us may use up the rest.
         self._counters = {name: context.counter(name) for name in sorted(COUNTER_NAMES)}
         self._skipped = context.counter("gateway.skipped")
@@ -411,12 +415,16 @@ class OrderGateway(Actor):
 
     def on_heartbeat(self, now_ns: int) -> None:
         """Watch strategy workers and the halt word; store positions at their marks."""
-        self._keep_room()
-        self._list_instruments()
         self._watch_workers(now_ns)
         if not self._is_halted:
             self.on_halt()
-        self.board.touch_held()
+        dispatched = self._host.mailbox.dispatched
+        self._quiet_beats = self._quiet_beats + 1 if dispatched == self._dispatched else 0
+        if self._quiet_beats % QUIET_BEATS == 0:  # else nothing came: no mark moved, no room was used
+            self._dispatched = dispatched
+            self._keep_room()
+            self._list_instruments()
+            self.board.touch_held()
         self.on_cycle(now_ns)
 
     def _watch_workers(self, now_ns: int) -> None:

@@ -19,6 +19,7 @@ class PositionBoard:
         self._exposures = exposures
         self._dirty: set[int] = set()
         self._known: set[int] = set()
+        self._held: dict[int, tuple[InstrumentExposure, int]] = {}  # with the mark that was stored
 
     def add(self, instrument_id: int) -> None:
         """Take up an instrument of the table."""
@@ -30,9 +31,9 @@ class PositionBoard:
             self._dirty.add(instrument_id)
 
     def touch_held(self) -> None:
-        """Note every instrument that is held: its mark moves without any order."""
-        for instrument_id, row in self._exposures:
-            if row.position.quantity_units:
+        """Note every instrument that is held and whose mark has moved, which it does without any order."""
+        for instrument_id, (row, mark) in self._held.items():
+            if row.mark_price_units != mark:
                 self._dirty.add(instrument_id)
 
     def flush(self, now_ns: int) -> None:
@@ -41,6 +42,10 @@ class PositionBoard:
             for instrument_id in self._dirty:
                 row = self._exposures.row(instrument_id)
                 self._table.store(self._position(instrument_id, row, now_ns))
+                if row.position.quantity_units:
+                    self._held[instrument_id] = (row, row.mark_price_units)
+                else:
+                    self._held.pop(instrument_id, None)
             self._dirty.clear()
 
     def store_all(self, now_ns: int) -> None:

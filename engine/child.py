@@ -17,17 +17,18 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from engine.machine import NOT_ASKED, Limits, held, lock_memory, not_held, take_realtime
+
 if TYPE_CHECKING:
     from actors.runtime.spec import WorkerSpec
 
 DEFAULT_ENTRY = "actors.runtime.worker:run_worker"
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
-# Numbers of <sys/prctl.h> and <sys/mman.h>.
+# Numbers of <sys/prctl.h>.
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_TIMERSLACK = 29
-MCL_CURRENT_AND_FUTURE = 3
 
 
 def _prctl(option: int, value: object) -> bool:
@@ -70,15 +71,15 @@ def read_spec(fd: int) -> WorkerSpec:
         return WorkerSpec.from_json(file.read())
 
 
-def prepare(spec: WorkerSpec, *, lock_memory: bool) -> None:
-    """Name, priority, core, timer slack and memory of a worker process.
+def prepare(spec: WorkerSpec) -> dict[str, str]:
+    """Name, priority, core, timer slack and memory of a worker process; returns what it got, by fact.
 
-    A core or priority that is refused is reported in the log and borne: the supervisor has checked what it
-        may use,
-    so this is a change of the machine while the engine runs.
+    A core or priority that is refused is reported and borne: the supervisor has checked what it may use, so
+    this is a change of the machine while the engine runs.
     """
     _prctl(PR_SET_NAME, ctypes.c_char_p(f"rl:{spec.name}"[:15].encode()))
-    _prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(1))
+    slack = _prctl(PR_SET_TIMERSLACK, ctypes.c_ulong(1))
+    facts = {"timer_slack": held("1 ns") if slack else not_held("prctl refused")}
     try:
         if spec.nice:
             os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
@@ -86,9 +87,14 @@ def prepare(spec: WorkerSpec, *, lock_memory: bool) -> None:
             os.sched_setaffinity(0, {spec.core})
     except OSError as error:
         print(f"{spec.name}: core {spec.core}, nice {spec.nice}: {error}", file=sys.stderr)  # noqa: T201
-    if lock_memory and ctypes.CDLL(None, use_errno=True).mlockall(MCL_CURRENT_AND_FUTURE) != 0:
-        reason = os.strerror(ctypes.get_errno())
-        print(f"{spec.name}: memory is not locked: {reason}", file=sys.stderr)  # noqa: T201
+        facts["core"] = not_held(f"core {spec.core}: {error.strerror}")
+    machine = spec.machine
+    facts["memory_locked"] = (
+        lock_memory(Limits.read(), machine.heap_mib) if machine.lock_memory else NOT_ASKED
+    )
+    if machine.realtime:
+        facts["realtime"] = take_realtime(machine.realtime)
+    return facts
 
 
 def load_entry(name: str) -> Callable[..., int | None]:
@@ -102,7 +108,7 @@ def load_entry(name: str) -> Callable[..., int | None]:
     return entry
 
 
-def run_child(spec_fd: int, entry_name: str, *, lock_memory: bool) -> int:
+def run_child(spec_fd: int, entry_name: str) -> int:
     """Become the worker that the spec describes; returns its exit code.
 
     An exception is left to the interpreter: traceback on standard error, which is the worker's log, and
@@ -111,11 +117,11 @@ def run_child(spec_fd: int, entry_name: str, *, lock_memory: bool) -> int:
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     spec = read_spec(spec_fd)
-    prepare(spec, lock_memory=lock_memory)
+    spec.machine.facts = prepare(spec)
     entry = load_entry(entry_name)
     from shm.segment import NamedSegments, RunName
 
-    segments = NamedSegments(RunName(spec.instance, spec.epoch))
+    segments = NamedSegments(RunName(spec.instance, spec.epoch), huge_pages=spec.machine.huge_pages)
     # What is alive after the imports lives until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -127,7 +133,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="engine.child", description=__doc__)
     parser.add_argument("--spec-fd", type=int, default=-1)
     parser.add_argument("--entry", default=DEFAULT_ENTRY)
-    parser.add_argument("--lock-memory", action="store_true")
     parser.add_argument("--exec", type=int, default=0, metavar="PARENT")
     parser.add_argument("command", nargs="*")
     options = parser.parse_args(argv)
@@ -135,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exec_command(options.exec, options.command)
     if options.spec_fd < 0:
         parser.error("either --spec-fd or --exec is needed")
-    return run_child(options.spec_fd, options.entry, lock_memory=options.lock_memory)
+    return run_child(options.spec_fd, options.entry)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,51 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class DrainConfig(Section):
+    """How much a worker takes from a ring at once: little while records are young, much once they are old.
+
+    The age is that of the oldest record waiting, from its publication; between `young_us` and `old_us` the
+    batch grows from `batch_min` to `batch_max`. A cycle ends after `cycle_records`: sockets are served.
+    """
+
+    batch_min: int = Field(default=16, ge=1, le=4_096)
+    batch_max: int = Field(default=1_024, ge=1, le=4_096)
+    young_us: int = Field(default=50, ge=0, le=1_000_000)
+    old_us: int = Field(default=1_000, ge=1, le=10_000_000)
+    cycle_records: int = Field(default=256, ge=1, le=65_536)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> DrainConfig:
+        if self.batch_min > self.batch_max:
+            raise ValueError(f"batch_min {self.batch_min} is above batch_max {self.batch_max}")
+        if self.young_us >= self.old_us:
+            raise ValueError(f"young_us {self.young_us} is not below old_us {self.old_us}")
+        return self
+
+
+class MachineConfig(Section):
+    """What the engine asks of the machine; what it does not get is said in status and report.
+
+    `realtime` is the priority of SCHED_FIFO for pinned workers, 0 = not asked for; refused, it ends the start
+    unless `realtime_required` is false. Each worker touches `heap_mib` in advance when memory is locked.
+    """
+
+    pm_qos: bool = True
+    lock_memory: bool = False
+    heap_mib: int = Field(default=8, ge=0, le=4_096)
+    huge_pages: Literal["auto", "off", "require"] = "auto"
+    realtime: int = Field(default=0, ge=0, le=99)
+    realtime_required: bool = True
+    numa: Literal["auto", "off"] = "auto"
+
+
 class EngineConfig(Section):
     """How processes are placed, watched and stopped."""
 
     placement: Literal["default", "spread"] = "default"
-    pm_qos: bool = True
-    lock_memory: bool = False
-    heartbeat_ms: int = Field(default=100, ge=10, le=10_000)
+    bell_age_us: int = Field(default=20, ge=0, le=10_000)
+    drain: DrainConfig = DrainConfig()
+    heartbeat_ms: int = Field(default=150, ge=10, le=10_000)
     orphan_ms: int = Field(default=500, ge=50, le=60_000)
     stall_restart_s: float = Field(default=10.0, ge=0.0)
     start_timeout_s: float = Field(default=30.0, gt=0.0)
@@ -186,6 +224,7 @@ class Config(Section):
 
     name: str | None = Field(default=None, pattern=NAME)
     engine: EngineConfig = EngineConfig()
+    machine: MachineConfig = MachineConfig()
     run: RunConfig = RunConfig()
     venues: dict[str, VenueConfig]
     strategies: list[StrategyConfig] = []
@@ -421,6 +460,8 @@ def _shown(value: object) -> str:
 
 def _unknown_key(key: Key) -> str:
     known = _fields_at(key[:-1])
+    if key[:-1] == ("engine",) and key[-1] in MachineConfig.model_fields:
+        return f"unknown key; it stands in [machine]: machine.{key[-1]}"
     close = difflib.get_close_matches(str(key[-1]), known, n=3, cutoff=0.5)
     if close:
         return f"unknown key; did you mean {' or '.join(close)}?"
@@ -431,6 +472,8 @@ def _fields_at(key: Key) -> list[str]:
     """Field names of the section at a key."""
     sections: dict[str, type[Section]] = {
         "engine": EngineConfig,
+        "drain": DrainConfig,
+        "machine": MachineConfig,
         "run": RunConfig,
         "venues": VenueConfig,
         "strategies": StrategyConfig,

@@ -1,7 +1,8 @@
 """Heartbeats: who is alive by pid but has stopped working.
 
-A worker stores the time in its slot once per heartbeat; the supervisor looks twice per heartbeat and calls a
-worker stalled when the stored time is more than 2.5 heartbeats old, so a stall is seen within three.
+A worker stores the time in its slot once per heartbeat and is stalled when that time is more than 2.5
+heartbeats old. The supervisor looks when the oldest heartbeat it saw would become so, and no earlier: it
+wakes about once in two heartbeats, and sees a stall within three.
 """
 
 from __future__ import annotations
@@ -40,6 +41,21 @@ class LivenessWatch:
     def limit_ns(self) -> int:
         """Age of a heartbeat from which a worker counts as stalled."""
         return self.heartbeat_ns * 5 // 2
+
+    def next_look_ns(self, heartbeats: Mapping[int, int], now_ns: int) -> int:
+        """When to look again: when the oldest heartbeat gets too old, within half a beat to two and a half.
+
+        While a worker is stalled it is half a beat, so that its return is seen soon.
+
+        Args:
+            heartbeats: as given to `look`.
+            now_ns: monotonic time of that look.
+        """
+        half = self.heartbeat_ns // 2
+        if self._stalled_since:
+            return now_ns + half
+        oldest = min(min(heartbeats.values(), default=now_ns), now_ns)
+        return max(oldest + self.limit_ns + 1, now_ns + half)
 
     def look(self, heartbeats: Mapping[int, int], now_ns: int) -> list[LivenessChange]:
         """Compare heartbeats with the time.

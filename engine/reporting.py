@@ -30,6 +30,7 @@ class Facts:
     generation: int
     placement: str
     pm_qos: str
+    machine: Mapping[str, str]
     duration_s: float
     ended: str
     phase: str
@@ -115,7 +116,7 @@ def build_report(facts: Facts) -> dict[str, Any]:
         facts.epoch,
         facts.generation,
         facts.placement,
-        machine_facts(pm_qos=facts.pm_qos),
+        {**machine_facts(pm_qos=facts.pm_qos), "facts": dict(facts.machine)},
         facts.duration_s,
         trading,
         facts.ended,
@@ -135,21 +136,27 @@ def read_progress(facts: Facts) -> Progress:
     if segments is None:
         return Progress(facts.duration_s, 0, 0, 0, {}, "HALTED", {}, restarts)
     counters = merge_counters(segments.metrics.values())
+    updates = sum(counters.get(f"feed.{kind}", 0) for kind in ("books", "trades", "bbos"))
+    fills = counters.get("fills", 0)
+    return Progress(
+        elapsed_s=facts.duration_s,
+        updates=updates,
+        orders=counters.get("orders.new", 0),
+        fills=fills,
+        net=segments.net.read((updates, fills), lambda: _net_of(segments)),
+        trading_state=segments.control.halt_state()[0].name,
+        books=books_by_state(segments),
+        restarts=restarts,
+    )
+
+
+def _net_of(segments: RunSegments) -> dict[str, str]:
     net: Counter[str] = Counter()
     for table in segments.positions.values():
         for position in table.all():
             settle = segments.instruments.get(position.instrument_id).settle
             net[settle] += position.realized_units + position.unrealized_units - position.fees_units
-    return Progress(
-        elapsed_s=facts.duration_s,
-        updates=sum(counters.get(f"feed.{kind}", 0) for kind in ("books", "trades", "bbos")),
-        orders=counters.get("orders.new", 0),
-        fills=counters.get("fills", 0),
-        net={settle: format_units(value, 8) for settle, value in net.items()},
-        trading_state=segments.control.halt_state()[0].name,
-        books=books_by_state(segments),
-        restarts=restarts,
-    )
+    return {settle: format_units(value, 8) for settle, value in net.items()}
 
 
 def control_rows(control: Control, slots: int) -> list[dict[str, Any]]:
@@ -213,6 +220,7 @@ def run_status(facts: Facts, specs: Mapping[str, WorkerSpec]) -> dict[str, Any]:
         "generation": facts.generation,
         "placement": facts.placement,
         "pm_qos": facts.pm_qos,
+        "machine": dict(facts.machine),
         "elapsed_s": round(facts.duration_s, 3),
         "trading_state": control.halt_state()[0].name if control else "HALTED",
         "workers": rows,

@@ -7,8 +7,8 @@ so that a reborn worker has its bell, under the same number, in every process.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 
 from actors.runtime.segments import create_segments
 from actors.runtime.spec import books_name, control_name, instruments_name, metrics_name, positions_name
@@ -19,6 +19,7 @@ from shm.clock import now_ns
 from shm.control import Control
 from shm.enums import SegmentKind
 from shm.instruments import InstrumentTable
+from shm.mapping import HUGE_BYTES, huge_bytes
 from shm.metrics import Metrics
 from shm.positions import PositionTable
 from shm.segment import RunName, Segment, clear_dead_runs
@@ -29,13 +30,16 @@ NOT_PINNED = -1
 class _Maker:
     """Creates the named segments of a run and remembers them, so that a failure in the middle leaves none."""
 
-    def __init__(self, run: RunName) -> None:
+    def __init__(self, run: RunName, *, huge_pages: bool) -> None:
         self._run = run
+        self._huge_pages = huge_pages
         self.made: list[Segment] = []
 
     def create(self, short: str, kind: int, payload_bytes: int) -> Segment:
         """Create one named segment."""
-        segment = Segment.create(self._run, short, SegmentKind(kind), payload_bytes)
+        segment = Segment.create(
+            self._run, short, SegmentKind(kind), payload_bytes, huge_pages=self._huge_pages
+        )
         self.made.append(segment)
         return segment
 
@@ -47,23 +51,52 @@ class _Maker:
         self.made.clear()
 
 
+class Remembered:
+    """The answer to a question that is worth asking only when something has moved."""
+
+    def __init__(self) -> None:
+        self._moved: object = None
+        self._repeats = 0
+        self._answer: dict[str, str] = {}
+
+    def read(self, moved: object, ask: Callable[[], dict[str, str]]) -> dict[str, str]:
+        """The answer for the state `moved`, asked for anew while it changes and once more after.
+
+        Counters and what they count are stored at different heartbeats: hence once more.
+        """
+        self._repeats = self._repeats + 1 if moved == self._moved else 0
+        if self._repeats <= 1:
+            self._moved, self._answer = moved, ask()
+        return self._answer
+
+
 class RunSegments:
     """The segments and bells of one run, with typed faces for supervisor and report.
 
     Args:
         run: instance and epoch.
         topology: what to create.
+        huge_pages: map what fills one in huge pages, where the kernel gives any.
+        near: given a worker slot, a context in which memory comes from that worker's node.
 
     Raises:
         SegmentError: no space, or a segment exists already; nothing is left behind.
     """
 
-    def __init__(self, run: RunName, topology: Topology) -> None:
-        self._maker = _Maker(run)
+    def __init__(
+        self,
+        run: RunName,
+        topology: Topology,
+        *,
+        huge_pages: bool = False,
+        near: Callable[[int], AbstractContextManager[None]] = lambda _slot: nullcontext(),
+    ) -> None:
+        self._maker = _Maker(run, huge_pages=huge_pages)
         self.bells: list[int] = []
+        self.net = Remembered()
         with ExitStack() as undo:
             undo.callback(self._maker.remove)
-            self.by_name: Mapping[str, Segment] = create_segments(self._maker, topology.segments)
+            self.by_name: Mapping[str, Segment] = create_segments(self._maker, topology.segments, near)
             self._open_faces(topology)
             undo.pop_all()
         for slot in range(1, 1 + len(topology.workers) + topology.spare_slots):
@@ -95,6 +128,12 @@ class RunSegments:
     def clear_dead(instance: str, keep_epoch: int) -> list[str]:
         """Remove what dead runs of an instance left; returns the names."""
         return clear_dead_runs(instance, keep_epoch)
+
+    def huge_pages(self) -> tuple[dict[str, int], dict[str, int]]:
+        """By short name, of what fills a huge page: sizes, and how many bytes are in huge pages."""
+        big = {s.short: s for s in self._maker.made if s.size_bytes >= HUGE_BYTES}
+        found = huge_bytes(s.name for s in big.values()) if big else {}
+        return {k: s.size_bytes for k, s in big.items()}, {k: found[s.name] for k, s in big.items()}
 
     def set_state(self, child: Child) -> None:
         """Store a worker's lifecycle state, restarts and incarnation where everybody can read them."""

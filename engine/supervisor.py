@@ -23,9 +23,9 @@ from engine.config import Config
 from engine.control_socket import ControlServer, Reply
 from engine.errors import SpawnError, StartError
 from engine.link import Message
+from engine.machine_hold import MachineHold
 from engine.operations import Operations, Phase
 from engine.placement import HOUSEKEEPING_NICE, allowed_cores
-from engine.pm_qos import PmQos
 from engine.processes import Child, Exit
 from engine.reloading import Generations
 from engine.reporting import Facts, Progress, books_by_state, build_report, read_progress, run_status
@@ -77,7 +77,7 @@ class Supervisor:
         self.ended = ""
         self.exit_code = 0
         self.report: dict[str, Any] | None = None
-        self.pm_qos = PmQos()
+        self.machine = MachineHold(config.machine)
         self.events: deque[str] = deque(maxlen=EVENTS_MAX)
         self.topology: Topology | None = None
         self.instance: Instance
@@ -86,7 +86,7 @@ class Supervisor:
         self.generations = Generations(config, config_path, check)
         self._state_root = state_root
         self.report_writer = report_writer
-        self._options = options + (("--lock-memory",) if config.engine.lock_memory else ())
+        self._options = options
         self._make_command = make_command
         self._stop = asyncio.Event()
         self.workers: dict[str, Child] = {}
@@ -166,8 +166,7 @@ class Supervisor:
         (self._state_dir / "log").mkdir(exist_ok=True)
         for name in RunSegments.clear_dead(self.instance.name, self.instance.epoch):
             self.event(f"cleared segment {name} of a dead run")
-        if self.config.engine.pm_qos:
-            self.pm_qos.hold()
+        self.machine.begin()
         self._pidfd = os.pidfd_open(os.getpid())
         pid, beat = os.getpid(), self.config.engine.heartbeat_ms * 1_000_000
         note = run_file.RunNote(
@@ -209,8 +208,9 @@ class Supervisor:
             await self._start_venue(name)
         state_dir = str(self._state_dir)
         identity = RunIdentity(self.instance.name, self.instance.epoch, state_dir, os.getpid())
-        self.topology = build_topology(self.config, self._urls, identity, allowed)
-        self.segments = RunSegments(self.instance.run, self.topology)
+        topology = build_topology(self.config, self._urls, identity, allowed)
+        self.topology = self.machine.plan(topology, allowed)
+        self.segments = self.machine.make_segments(self.instance.run, self.topology)
         for spec in self.topology.workers:
             self.specs[spec.name] = spec
             self.workers[spec.name] = self._make_child(spec.name, spec.role, spec.slot)
@@ -221,6 +221,7 @@ class Supervisor:
         self._table = RestartTable(policy, [(c.name, c.restart) for c in self._children()])
         for child in self.workers.values():
             await self._start_worker(child)
+            self.machine.require(child.name)
         self.phase = Phase.RUNNING
         self.started_ns = now_ns()
         self.segments.control.run_started_ns = self.started_ns
@@ -302,6 +303,9 @@ class Supervisor:
     def _on_message(self, child: Child, message: Message) -> None:
         op = message.get("op")
         if op == "ready":
+            self.machine.on_ready(child.name, message.get("machine"))
+            for refusal in self.machine.refusals(child.name):
+                self.event(f"{child.name}: {refusal}")
             child.ready.set()
         elif op == "stopped":
             self._shutdown.on_stopped(child.name, str(message.get("phase")))
@@ -392,7 +396,8 @@ class Supervisor:
             epoch=self.instance.epoch,
             generation=self.generations.number,
             placement=self.topology.placement if self.topology else "",
-            pm_qos=self.pm_qos.describe(),
+            pm_qos=self.machine.pm_qos.describe(),
+            machine=self.machine.facts(),
             phase=self.phase.name,
             pid=os.getpid(),
             duration_s=((self.stopped_ns or now_ns()) - self.started_ns) / 1e9,
@@ -482,7 +487,7 @@ class Supervisor:
         await server.close()
         if self.segments is not None:
             self.segments.close()
-        self.pm_qos.release()
+        self.machine.release()
         self.notifier.close()
         loop = asyncio.get_running_loop()
         for number in SIGNALS:

@@ -12,8 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.runtime.segments import SegmentPlan, Sizes, plan_segments
-from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec
-from engine.config import Config, RiskConfig, StrategyConfig, VenueConfig, money_e8
+from actors.runtime.spec import ActorSpec, DrainSpec, FeedRef, MachineSpec, WorkerSpec
+from engine.config import (
+    Config,
+    DrainConfig,
+    MachineConfig,
+    RiskConfig,
+    StrategyConfig,
+    VenueConfig,
+    money_e8,
+)
 from engine.errors import TopologyError
 from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place
 
@@ -259,6 +267,8 @@ def build_topology(
         strategies=_slots_with(plans, _is_strategy),
         reference_slot=_slots_with(plans, lambda a: a.role == "reference")[0],
         instrument_capacity=max(INSTRUMENTS_MIN, 2 * count),
+        bell_age_ns=config.engine.bell_age_us * 1_000,
+        drain=_drain_spec(config.engine.drain),
     )
     workers = []
     actor_id = 0
@@ -277,6 +287,7 @@ def build_topology(
                 core=cores[plan.name],
                 nice=nice,
                 actors=actors,
+                machine=_machine_spec(config.machine),
             )
         )
     text = " ".join(f"{w.name}@{'-' if w.core is None else w.core}" for w in workers)
@@ -286,6 +297,21 @@ def build_topology(
     )
     segments = plan_segments(workers, sizes, epoch=identity.epoch, supervisor_pid=identity.supervisor_pid)
     return Topology(tuple(workers), tuple(segments), f"{config.engine.placement}: {text}", spares)
+
+
+def _drain_spec(drain: DrainConfig) -> DrainSpec:
+    return DrainSpec(
+        batch_min=drain.batch_min,
+        batch_max=drain.batch_max,
+        young_ns=drain.young_us * 1_000,
+        old_ns=drain.old_us * 1_000,
+        cycle_records=drain.cycle_records,
+    )
+
+
+def _machine_spec(machine: MachineConfig) -> MachineSpec:
+    # Real-time priority is given by `engine.machine` once it is known that it may be.
+    return MachineSpec(machine.lock_memory, machine.heap_mib, 0, machine.huge_pages != "off")
 
 
 def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan]) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from profiles.process import ProcessSampler
 from shm.clock import now_ns
 from shm.enums import WorkerState
 
-SAMPLE_NS = 1_000_000_000
+SAMPLE_NS = 5_000_000_000
 WATCHED = frozenset({WorkerState.RUNNING, WorkerState.STALLED})
 
 
 class Watcher:
-    """Looks twice per heartbeat; tells stalls, kills what stays stalled, samples processes.
+    """Looks at heartbeats when one may be too old; tells stalls, kills what stays stalled, samples processes.
 
     Args:
         config: heartbeat and stall limits.
@@ -38,7 +38,6 @@ class Watcher:
         on_event: Callable[[str], None],
     ) -> None:
         self._liveness = LivenessWatch(config.heartbeat_ms * 1_000_000)
-        self._step_s = config.heartbeat_ms / 2_000
         self._stall_limit_ns = int(config.stall_restart_s * 1e9)
         self._sampler = sampler
         self._notifier = notifier
@@ -54,17 +53,17 @@ class Watcher:
         while True:
             now = now_ns()
             segments.control.supervisor_heartbeat_ns = now
-            self.look(children, segments, now)
+            due = self.look(children, segments, now)
             if now >= sample_due:
                 sample_due = now + SAMPLE_NS
                 self.sample(children)
             if self._notifier.watchdog_ns and now >= watchdog_due:
                 watchdog_due = now + self._notifier.watchdog_ns // 3
                 self._notifier.watchdog()
-            await asyncio.sleep(self._step_s)
+            await asyncio.sleep(max(due - now_ns(), 0) / 1e9)
 
-    def look(self, children: Sequence[Child], segments: RunSegments, now: int) -> None:
-        """One look at the heartbeats."""
+    def look(self, children: Sequence[Child], segments: RunSegments, now: int) -> int:
+        """One look at the heartbeats; returns when the next one is due."""
         watched = {c.slot: c for c in children if c.slot > 0 and c.lifecycle.state in WATCHED}
         beats = {slot: segments.heartbeat_ns(slot) for slot in watched}
         for change in self._liveness.look(beats, now):
@@ -78,6 +77,7 @@ class Watcher:
                 self._on_event(f"{child.name} (pid {child.pid}) stalled for {stalled_ns / 1e9:.1f} s: killed")
                 self._liveness.forget(slot)
                 child.kill()
+        return self._liveness.next_look_ns(beats, now)
 
     def sample(self, children: Sequence[Child], *, shares: bool = False) -> None:
         """Read processor time and memory of every process of the run."""

@@ -34,3 +34,20 @@ cdef class BookSlab:
     ) noexcept nogil
     cdef void touch_stream_ptr(self, uint32_t stream, int64_t now_ns) noexcept nogil
     cdef int64_t stream_alive_ptr(self, uint32_t stream) noexcept nogil
+
+
+cdef class BookReader:
+    cdef readonly BookSlab slab
+    cdef readonly object bids
+    cdef readonly object asks
+    cdef Py_buffer bid_view
+    cdef Py_buffer ask_view
+    cdef bint has_bids
+    cdef bint has_asks
+    cdef uint32_t bid_limit
+    cdef uint32_t ask_limit
+    # Head of the last load: certificate, totals and how many levels stand in the arrays.
+    cdef shm_book_head head
+
+    # 0 = loaded, 1 = BUSY, 2 = no such instrument.
+    cdef int load_c(self, uint32_t instrument_id) noexcept nogil

@@ -243,6 +243,11 @@ cdef class WorkerSlot:
         put(&self.raw.cycle_ns_max, self.writable, value)
 
     @property
+    def wakes(self):
+        """Times its doorbell woke the worker."""
+        return shm_load_acquire(&self.raw.wakes)
+
+    @property
     def state(self):
         """Life of the process, a WorkerState."""
         return shm_load_acquire(&self.raw.state)

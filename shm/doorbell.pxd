@@ -1,13 +1,16 @@
 # cython: language_level=3
 from libc.stdint cimport uint64_t
 
-from shm.layout cimport shm_control, shm_worker_slot
+from shm.layout cimport shm_a64, shm_control, shm_worker_slot
+
+
+cdef extern from "shm/native/shm_doorbell.h" nogil:
+    unsigned int shm_bell_signal(shm_control* control, const shm_a64* mask)
 
 
 cdef class BellSet:
     cdef const unsigned char[::1] _view
     cdef shm_control* raw
-    cdef unsigned int signal_mask(self, uint64_t mask) noexcept nogil
     cdef void wake_mask(self, uint64_t mask) noexcept nogil
 
 

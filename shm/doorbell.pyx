@@ -5,8 +5,6 @@ The protocol stands in `native/shm_doorbell.h`. The eventfd numbers stand in the
 are the same in every process of a run, because the supervisor makes them before the first spawn.
 """
 
-import os
-
 from libc.stdint cimport uint64_t
 
 from shm.layout cimport SHM_WORKER_SLOTS, shm_a64, shm_control, shm_worker_slot
@@ -17,10 +15,10 @@ from shm.errors import LayoutError
 cdef extern from "shm/native/shm_doorbell.h" nogil:
     void shm_bell_arm(shm_worker_slot* worker)
     void shm_bell_disarm(shm_worker_slot* worker)
-    unsigned int shm_bell_signal_mask(shm_control* control, uint64_t mask)
     void shm_bell_wake(shm_worker_slot* worker)
+    uint64_t shm_bell_clear(shm_worker_slot* worker)
     uint64_t shm_load_relaxed(const shm_a64* field)
-    void shm_add_single_writer(shm_a64* field, uint64_t value)
+    void shm_store_relaxed(shm_a64* field, uint64_t value)
 
 
 cdef shm_control* control_of(const unsigned char[::1] view, object buffer) except NULL:
@@ -46,9 +44,6 @@ cdef class BellSet:
         self._view = control
         self.raw = control_of(self._view, control)
 
-    cdef unsigned int signal_mask(self, uint64_t mask) noexcept nogil:
-        return shm_bell_signal_mask(self.raw, mask)
-
     cdef void wake_mask(self, uint64_t mask) noexcept nogil:
         cdef int slot
         for slot in range(<int>SHM_WORKER_SLOTS):
@@ -57,7 +52,9 @@ cdef class BellSet:
 
     def signal(self, int slot):
         """Wake worker `slot` if it is parked; call it after the store it shall see."""
-        self.signal_mask(<uint64_t>1 << check_slot(slot))
+        cdef shm_a64 mask
+        shm_store_relaxed(&mask, <uint64_t>1 << check_slot(slot))
+        shm_bell_signal(self.raw, &mask)
 
     def wake(self, int slot):
         """Wake worker `slot` whatever its parked word says.
@@ -110,14 +107,12 @@ cdef class Parker:
 
     def clear(self):
         """Read the eventfd down to zero; return how often it was signaled, 0 if not at all."""
-        if self.raw.bell_fd <= 0:
-            return 0
-        try:
-            rung = int.from_bytes(os.read(self.raw.bell_fd, 8), "little")
-        except BlockingIOError:
-            return 0
-        shm_add_single_writer(&self.raw.wakes, 1)
-        return rung
+        return shm_bell_clear(self.raw)
+
+    def park(self):
+        """Clear, then arm: what a worker does when it has drained everything."""
+        shm_bell_clear(self.raw)
+        shm_bell_arm(self.raw)
 
 
 cdef int check_slot(int slot) except -1:

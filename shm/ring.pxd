@@ -15,12 +15,15 @@ cdef extern from "shm/native/shm_ring.h" nogil:
     uint64_t shm_broadcast_publish_one(shm_ring_header* ring, const void* record, size_t length)
     uint64_t shm_broadcast_oldest(const shm_ring_header* ring)
     uint64_t shm_subscriber_poll(const shm_ring_header* ring, shm_subscriber* own, void* out, uint64_t limit)
+    uint64_t shm_subscriber_borrow(const shm_ring_header* ring, shm_subscriber* own, uint64_t limit, uint64_t* first)
+    int shm_subscriber_release(const shm_ring_header* ring, shm_subscriber* own, uint64_t first, uint64_t count)
     int shm_subscriber_pending(const shm_ring_header* ring, const shm_subscriber* own)
     uint64_t shm_spsc_free(const shm_ring_header* ring)
     int shm_spsc_reserve(shm_ring_header* ring, uint64_t count, uint64_t own_slot)
     uint64_t shm_spsc_put(shm_ring_header* ring, const void* records, uint64_t count)
     uint64_t shm_spsc_put_one(shm_ring_header* ring, const void* record, size_t length)
     uint64_t shm_spsc_poll(const shm_ring_header* ring, uint64_t* taken, void* out, uint64_t limit)
+    uint64_t shm_spsc_borrow(const shm_ring_header* ring, uint64_t* taken, uint64_t limit)
     uint64_t shm_spsc_commit(shm_ring_header* ring, uint64_t count)
     const size_t SHM_BROADCAST_SLOTS_AT
     const size_t SHM_SPSC_SLOTS_AT
@@ -69,6 +72,10 @@ cdef class Subscriber:
     cdef shm_ring_reader* shown
     cdef int poll_ptr(self, void* out, int limit) noexcept nogil
     cdef bint has_pending(self) noexcept nogil
+    # Up to `limit` whole records that stand side by side, in place; `first` = sequence of the first.
+    cdef int borrow_ptr(self, int limit, uint64_t* first) noexcept nogil
+    # True = `count` records from `first` on stayed whole and are consumed; False = use none of them.
+    cdef bint release_ptr(self, uint64_t first, int count) noexcept nogil
 
 
 # What both kinds of ring share.

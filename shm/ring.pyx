@@ -6,10 +6,12 @@ segment; the objects here hold that payload and are used by one thread each.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_CheckExact, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-from shm.doorbell cimport BellSet, check_slot
+from shm.doorbell cimport BellSet, check_slot, shm_bell_signal
 from shm.layout cimport (
     SHM_RING_BROADCAST,
     SHM_RING_SPSC,
@@ -63,7 +65,7 @@ cdef class Ring:
     def subscribe_slot(self, int worker_slot):
         """Let the writer signal worker `worker_slot` from now on; ValueError if there is no such slot.
 
-        Subscribe before the first look at the cursor, else a record could come without a signal.
+        Subscribe before the look at the cursor that precedes the first sleep, as a parked worker does.
         """
         self._change_mask(worker_slot, True)
 
@@ -175,21 +177,41 @@ cdef class BroadcastRing(Ring):
 cdef void signal_subscribers(BellSet bells, shm_ring_header* raw, bint* owes_wake) noexcept nogil:
     if bells is None:
         return
-    # No subscriber, no fence: a subscriber enters the mask before its first look at the cursor.
-    cdef uint64_t mask = shm_load_relaxed(&raw.subscriber_mask)
     cdef unsigned int woken
     if owes_wake[0]:
         owes_wake[0] = False
-        bells.wake_mask(mask)
+        bells.wake_mask(shm_load_relaxed(&raw.subscriber_mask))
         return
-    woken = bells.signal_mask(mask)
+    woken = shm_bell_signal(bells.raw, &raw.subscriber_mask)
     if woken:
         shm_add_single_writer(&raw.doorbells, woken)
 
 
-# Buffers are taken with PyObject_GetBuffer: a typed memoryview argument costs 100 ns more a call.
+# Buffers are taken with PyObject_GetBuffer: a typed memoryview argument costs 100 ns more a call. The two plain
+# kinds are opened by hand, without an export: the caller's reference and the interpreter's lock keep them as
+# they are until the call returns. PyBuffer_Release does nothing then.
+cdef int open_for_reading(object source, Py_buffer* view) except -1:
+    if PyBytes_CheckExact(source):
+        memset(view, 0, sizeof(Py_buffer))
+        view.buf = PyBytes_AS_STRING(source)
+        view.len = PyBytes_GET_SIZE(source)
+        return 0
+    PyObject_GetBuffer(source, view, PyBUF_SIMPLE)
+    return 0
+
+
+cdef int open_for_writing(object target, Py_buffer* view) except -1:
+    if PyByteArray_CheckExact(target):
+        memset(view, 0, sizeof(Py_buffer))
+        view.buf = PyByteArray_AS_STRING(target)
+        view.len = PyByteArray_GET_SIZE(target)
+        return 0
+    PyObject_GetBuffer(target, view, PyBUF_WRITABLE)
+    return 0
+
+
 cdef int take_record(object record, Py_buffer* view, uint64_t slot_bytes) except -1:
-    PyObject_GetBuffer(record, view, PyBUF_SIMPLE)
+    open_for_reading(record, view)
     if <uint64_t>view.len > slot_bytes:
         PyBuffer_Release(view)
         raise RingError(f"record of {view.len} bytes does not fit a slot of {slot_bytes}")
@@ -197,7 +219,7 @@ cdef int take_record(object record, Py_buffer* view, uint64_t slot_bytes) except
 
 
 cdef int take_batch(object records, Py_buffer* view, Py_ssize_t count, uint64_t slot_bytes) except -1:
-    PyObject_GetBuffer(records, view, PyBUF_SIMPLE)
+    open_for_reading(records, view)
     if count < 1 or <uint64_t>view.len // slot_bytes < <uint64_t>count:
         PyBuffer_Release(view)
         raise RingError(f"{count} records of {slot_bytes} bytes do not stand in {view.len} bytes")
@@ -205,7 +227,7 @@ cdef int take_batch(object records, Py_buffer* view, Py_ssize_t count, uint64_t 
 
 
 cdef int take_room(object out, Py_buffer* view, int limit, uint64_t slot_bytes) except -1:
-    PyObject_GetBuffer(out, view, PyBUF_WRITABLE)
+    open_for_writing(out, view)
     if limit < 0 or <uint64_t>view.len // slot_bytes < <uint64_t>limit:
         PyBuffer_Release(view)
         raise RingError(f"{limit} records of {slot_bytes} bytes do not fit in {view.len} bytes")
@@ -237,7 +259,7 @@ cdef class Publisher:
 
     cdef uint64_t publish_ptr(self, const void* record) noexcept nogil:
         cdef uint64_t sequence = shm_broadcast_publish(self.raw, record, 1)
-        self.signal()
+        signal_subscribers(self.bells, self.raw, &self.owes_wake)
         return sequence
 
     cdef uint64_t publish_many_ptr(self, const void* records, uint64_t count) noexcept nogil:
@@ -248,7 +270,7 @@ cdef class Publisher:
             sequence = shm_broadcast_publish(self.raw, at, part)
             at += part * self.ring.slot_bytes
             count -= part
-        self.signal()
+        signal_subscribers(self.bells, self.raw, &self.owes_wake)
         return sequence
 
     def publish(self, record):
@@ -261,7 +283,7 @@ cdef class Publisher:
         take_record(record, &view, self.ring.slot_bytes)
         cdef uint64_t sequence = shm_broadcast_publish_one(self.raw, view.buf, <size_t>view.len)
         PyBuffer_Release(&view)
-        self.signal()
+        signal_subscribers(self.bells, self.raw, &self.owes_wake)
         return sequence
 
     def publish_batch(self, records, Py_ssize_t count):
@@ -312,6 +334,15 @@ cdef class Subscriber:
 
     cdef bint has_pending(self) noexcept nogil:
         return shm_subscriber_pending(self.raw, &self.own) != 0
+
+    cdef int borrow_ptr(self, int limit, uint64_t* first) noexcept nogil:
+        return <int>shm_subscriber_borrow(self.raw, &self.own, <uint64_t>limit, first)
+
+    cdef bint release_ptr(self, uint64_t first, int count) noexcept nogil:
+        cdef bint whole = shm_subscriber_release(self.raw, &self.own, first, <uint64_t>count) != 0
+        if self.shown != NULL:
+            shm_subscriber_show(self.shown, &self.own)
+        return whole
 
     def poll_into(self, out, int limit):
         """Copy up to `limit` records to `out`, return how many; never waits.

@@ -27,6 +27,7 @@ from shm.clock import utc_ns
 from shm.enums import SegmentKind
 from shm.errors import LayoutError, SegmentError
 from shm.layout import LAYOUT_HASH, LAYOUT_VERSION, MAGIC, SEGMENT_HEADER_BYTES
+from shm.mapping import HUGE_BYTES, AlignedMap
 
 SHM_DIRECTORY: Final = Path("/dev/shm")  # noqa: S108 - the kernel's own mount
 PREFIX: Final = "ringlane"
@@ -36,6 +37,9 @@ _READY: Final = struct.Struct("<Q")
 _READY_OFFSET: Final = _HEADER.size - _READY.size
 _INSTANCE_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _SHORT_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,61}")
+
+
+Mapping = mmap.mmap | AlignedMap
 
 
 class RunName(NamedTuple):
@@ -64,22 +68,24 @@ class Segment:
     __slots__ = ("_map", "_owner", "fd", "kind", "name", "payload", "short", "size_bytes")
 
     def __init__(
-        self, name: str, short: str, kind: SegmentKind, mapping: mmap.mmap, fd: int, owner: bool
+        self, name: str, short: str, kind: SegmentKind, mapping: Mapping, fd: int, owner: bool
     ) -> None:
         self.name = name
         self.short = short
         self.kind = kind
         self.fd = fd
         self.size_bytes = len(mapping)
-        self._map: mmap.mmap | None = mapping
+        self._map: Mapping | None = mapping
         self._owner = owner
-        self.payload = memoryview(mapping)[SEGMENT_HEADER_BYTES:]
+        self.payload = _view(mapping)[SEGMENT_HEADER_BYTES:]
 
     def __repr__(self) -> str:
         return f"<Segment {self.name or self.short} {self.kind.name} {self.size_bytes} bytes>"
 
     @classmethod
-    def create(cls, run: RunName, short: str, kind: SegmentKind, payload_bytes: int) -> Segment:
+    def create(
+        cls, run: RunName, short: str, kind: SegmentKind, payload_bytes: int, *, huge_pages: bool = False
+    ) -> Segment:
         """Create a named segment with a zeroed payload, allocated and pre-faulted.
 
         Args:
@@ -87,6 +93,7 @@ class Segment:
             short: Short name, at most 62 characters of a-z 0-9 . _ -
             kind: What it holds.
             payload_bytes: Bytes behind the header.
+            huge_pages: Map it in huge pages if it fills one and the kernel has some; small ones do as well.
 
         Raises:
             SegmentError: It exists and its creator lives, /dev/shm is full, or a name is not valid.
@@ -106,13 +113,15 @@ class Segment:
                 raise SegmentError(
                     f"segment {name} needs {size} bytes, {SHM_DIRECTORY} has {free} free: {error.strerror}"
                 ) from error
-            mapping = mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            mapping = _map_file(fd, size, writable=True, huge_pages=huge_pages)
             _write_header(mapping, short, kind, run.epoch)
             undo.pop_all()
         return cls(name, short, kind, mapping, fd, True)
 
     @classmethod
-    def attach(cls, run: RunName, short: str, kind: SegmentKind, *, writable: bool = True) -> Segment:
+    def attach(
+        cls, run: RunName, short: str, kind: SegmentKind, *, writable: bool = True, huge_pages: bool = False
+    ) -> Segment:
         """Attach a segment that another process (or this one) created.
 
         Args:
@@ -120,6 +129,7 @@ class Segment:
             short: Short name.
             kind: What it must hold.
             writable: False maps it read-only.
+            huge_pages: Map it so that huge pages its creator got serve this process too.
 
         Raises:
             SegmentError: There is no such segment, or its creator has not finished it.
@@ -139,8 +149,7 @@ class Segment:
             size = os.fstat(fd).st_size
             if size < SEGMENT_HEADER_BYTES:
                 raise SegmentError(f"segment {name} is not ready: its creator has not finished it")
-            protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-            mapping = mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, protection)
+            mapping = _map_file(fd, size, writable=writable, huge_pages=huge_pages)
             _check_header(mapping, name, kind, size)
             undo.pop_all()
         return cls(name, short, kind, mapping, fd, False)
@@ -165,7 +174,7 @@ class Segment:
     def _header(self) -> tuple[Any, ...]:
         if self._map is None:
             raise SegmentError(f"segment {self.name or self.short} is closed")
-        return _HEADER.unpack_from(self._map, 0)
+        return _HEADER.unpack_from(_view(self._map), 0)
 
     def close(self) -> None:
         """Give up the mapping and the descriptor (for a creator: its proof of life).
@@ -209,15 +218,18 @@ class SegmentSource(Protocol):
 class NamedSegments:
     """The segments of a run, attached by name; each is attached once and kept."""
 
-    def __init__(self, run: RunName) -> None:
+    def __init__(self, run: RunName, *, huge_pages: bool = False) -> None:
         self.run = run
+        self._huge_pages = huge_pages
         self._open: dict[tuple[str, bool], Segment] = {}
 
     def open(self, short: str, kind: SegmentKind, *, writable: bool = True) -> Segment:
         """Attach `short` or return it if it is attached already; errors as `Segment.attach`."""
         segment = self._open.get((short, writable))
         if segment is None:
-            segment = self._open[short, writable] = Segment.attach(self.run, short, kind, writable=writable)
+            segment = self._open[short, writable] = Segment.attach(
+                self.run, short, kind, writable=writable, huge_pages=self._huge_pages
+            )
         return segment
 
     def close(self) -> None:
@@ -358,17 +370,29 @@ def _free_bytes() -> int:
     return status.f_bavail * status.f_frsize
 
 
-def _write_header(mapping: mmap.mmap, short: str, kind: SegmentKind, epoch: int) -> None:
+def _map_file(fd: int, size: int, *, writable: bool, huge_pages: bool) -> Mapping:
+    if huge_pages and size >= HUGE_BYTES:
+        return AlignedMap(fd, size, writable=writable)
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    return mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, protection)
+
+
+def _view(mapping: Mapping) -> memoryview:
+    return mapping.view if isinstance(mapping, AlignedMap) else memoryview(mapping)
+
+
+def _write_header(mapping: Mapping, short: str, kind: SegmentKind, epoch: int) -> None:
     name = short.encode()  # struct pads it with zeros
     size, pid = len(mapping), os.getpid()
     fields = (MAGIC, LAYOUT_VERSION, kind, LAYOUT_HASH, size, epoch, pid, 0, utc_ns(), name, 0)
-    _HEADER.pack_into(mapping, 0, *fields)
+    view = _view(mapping)
+    _HEADER.pack_into(view, 0, *fields)
     # Last: an attacher that sees `ready` sees the rest (x86 keeps the order of stores).
-    _READY.pack_into(mapping, _READY_OFFSET, 1)
+    _READY.pack_into(view, _READY_OFFSET, 1)
 
 
-def _check_header(mapping: mmap.mmap, name: str, kind: SegmentKind, size: int) -> None:
-    header = _HEADER.unpack_from(mapping, 0)
+def _check_header(mapping: Mapping, name: str, kind: SegmentKind, size: int) -> None:
+    header = _HEADER.unpack_from(_view(mapping), 0)
     magic, version, found, layout_hash, size_bytes = header[:5]
     if magic == 0 or (magic == MAGIC and header[10] != 1):
         raise SegmentError(f"segment {name} is not ready: its creator has not finished it")

@@ -32,3 +32,5 @@ cdef class Consumer:
     # `count` must not exceed what was polled and not yet committed.
     cdef void commit_n(self, uint64_t count) noexcept nogil
     cdef bint has_pending(self) noexcept nogil
+    # Up to `limit` records that stand side by side, in place and polled; `first` = sequence of the first.
+    cdef int borrow_ptr(self, int limit, uint64_t* first) noexcept nogil

@@ -16,6 +16,7 @@ from shm.ring cimport (
     shm_add,
     shm_load_acquire,
     shm_load_relaxed,
+    shm_spsc_borrow,
     shm_spsc_commit,
     shm_spsc_free,
     shm_spsc_poll,
@@ -72,6 +73,14 @@ cdef class SpscRing(Ring):
         return shm_load_relaxed(&self.raw.wanted)
 
 
+cdef inline bint put_and_signal(Producer self, const void* records, uint64_t count) noexcept nogil:
+    if not shm_spsc_reserve(self.raw, count, <uint64_t>self.own_slot):
+        return False
+    shm_spsc_put(self.raw, records, count)
+    signal_subscribers(self.bells, self.raw, &self.owes_wake)
+    return True
+
+
 cdef class Producer:
     """The one writer of an SPSC ring."""
 
@@ -99,14 +108,10 @@ cdef class Producer:
         signal_subscribers(self.bells, self.raw, &self.owes_wake)
 
     cdef bint offer_ptr(self, const void* record) noexcept nogil:
-        return self.offer_many_ptr(record, 1)
+        return put_and_signal(self, record, 1)
 
     cdef bint offer_many_ptr(self, const void* records, uint64_t count) noexcept nogil:
-        if not shm_spsc_reserve(self.raw, count, <uint64_t>self.own_slot):
-            return False
-        shm_spsc_put(self.raw, records, count)
-        self.signal()
-        return True
+        return put_and_signal(self, records, count)
 
     def offer(self, record):
         """Offer one record; False = back-pressured, nothing written.
@@ -124,7 +129,7 @@ cdef class Producer:
             shm_spsc_put_one(self.raw, view.buf, <size_t>view.len)
         PyBuffer_Release(&view)
         if accepted:
-            self.signal()
+            signal_subscribers(self.bells, self.raw, &self.owes_wake)
         return accepted
 
     def offer_many(self, records, Py_ssize_t count):
@@ -160,9 +165,16 @@ cdef class Consumer:
         self.raw = ring.raw
         self.taken = shm_load_acquire(&ring.raw.position)
         shm_add(&ring.raw.consumer_epoch, 1)
+        # A predecessor may have died between a commit and its wake of a producer that waits for room.
+        self.commit_n(0)
 
     cdef int poll_ptr(self, void* out, int limit) noexcept nogil:
         return <int>shm_spsc_poll(self.raw, &self.taken, out, <uint64_t>limit)
+
+    cdef int borrow_ptr(self, int limit, uint64_t* first) noexcept nogil:
+        cdef int count = <int>shm_spsc_borrow(self.raw, &self.taken, <uint64_t>limit)
+        first[0] = self.taken + 1 - <uint64_t>count
+        return count
 
     cdef void commit_n(self, uint64_t count) noexcept nogil:
         cdef uint64_t waiting = shm_spsc_commit(self.raw, count)

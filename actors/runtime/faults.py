@@ -40,6 +40,7 @@ class Binding:
         "failures",
         "index",
         "is_active",
+        "is_driven",
         "is_stopped",
         "on_report",
         "routes",
@@ -59,6 +60,7 @@ class Binding:
         self.is_stopped = False
         self.awaits_status = 0
         self.saved: bytes | None = None
+        self.is_driven = False
         self.failures: deque[int] = deque()
         self.tasks: list[AsyncHandler] = []
 

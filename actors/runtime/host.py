@@ -12,6 +12,7 @@ from actors.runtime.context import Context
 from actors.runtime.faults import Binding, FaultPolicy
 from actors.runtime.intents import Clock, IntentPort, Moment, OrderIds
 from actors.runtime.mailboxes import (
+    BatchPolicy,
     Mailbox,
     MarketSource,
     ReportSource,
@@ -102,7 +103,9 @@ class Host:
         )
         self.states = StateStore(self.open(names.state_name(spec.slot), SegmentKind.STATE).payload)
         self.moment = Moment(clock, spec.instrument_capacity)
-        self.mailbox = Mailbox(self.moment, self.metrics)
+        drain = spec.drain
+        policy = BatchPolicy(drain.batch_min, drain.batch_max, drain.young_ns, drain.old_ns)
+        self.mailbox = Mailbox(self.moment, self.metrics, policy)
         self.mailbox.on_error = self._on_route_error
         self._publishers = PublisherWatch(self.control, self.moment, self.mailbox.deliver, self.resync)
         self.bindings: list[Binding] = []
@@ -115,7 +118,11 @@ class Host:
         self._rings: dict[tuple[int, int], list[Binding]] = {}
         self._ring_ids: dict[tuple[int, int], set[int]] = {}
         self._cyclers: list[Binding] = []
+        self._beaters: list[Binding] = []
+        self._savers: list[Binding] = []
         self._beats = 0
+        self._acts = 0  # calls into actors that no drain made
+        self._activity = (-1, -1, -1)
         self._lapped = self.metrics.counter("ring.lapped")
         self._conflated = self.metrics.counter("drain.conflated")
         base = make_client_order_id(spec.epoch, spec.slot, spec.incarnation, 0)
@@ -218,6 +225,8 @@ class Host:
             binding = Binding(index, actor_spec, context, actor)
             self.bindings.append(binding)
             self._by_id[actor_spec.actor_id] = binding
+        self._beaters = [b for b in self.bindings if overridden(b.actor, "on_heartbeat")]
+        self._savers = [b for b in self.bindings if overridden(b.actor, "save_state")]
         if self._producers:
             for gateway in self.spec.gateways:
                 ring = self.inbound(names.reports_name(gateway, self.spec.slot), SegmentKind.REPORT_RING)
@@ -290,6 +299,9 @@ class Host:
         binding.on_report = self._handler(binding, "on_report", conflate=False)
         if actor.wants_cycle:
             self._cyclers.append(binding)
+        # Nothing runs in such an actor but what is counted as activity of the worker.
+        binding.is_driven = not binding.tasks and binding not in self._beaters
+        self._acts += 1
         binding.activate()
 
     def _handler(self, binding: Binding, name: str, *, conflate: bool) -> Callable[[Any], object]:
@@ -349,6 +361,7 @@ class Host:
     def guard(self, actor_id: int, name: str, call: Callable[..., object], *args: Any) -> None:
         """Call something on behalf of an actor; what it raises suspends that actor only."""
         binding = self._by_id[actor_id]
+        self._acts += 1
         self.faults.call(binding, name, call, *args)
 
     def resync(self, instrument_ids: Sequence[int]) -> None:
@@ -418,6 +431,7 @@ class Host:
             if new is not None:
                 binding.spec.settings = dict(new)
                 self.faults.call(binding, "on_config", binding.actor.on_config, new, number)
+                self._acts += 1
             binding.context.set_generation(number)
         self.spec.generation = number
         self.slot.generation = number
@@ -429,7 +443,7 @@ class Host:
         self.slot.cycles = self.mailbox.cycles
         self.slot.cycle_ns_max = self.mailbox.cycle_ns_max
         self._publishers.look(self._ring_ids)
-        for binding in self.bindings:
+        for binding in self._beaters:
             if binding.is_active:
                 self.faults.call(binding, "on_heartbeat", binding.actor.on_heartbeat, now)
         self._beats += 1
@@ -437,9 +451,14 @@ class Host:
             self.save_states()
 
     def save_states(self) -> None:
-        """Store the state of every actor that has one; called at a message boundary."""
-        for binding in self.bindings:
-            if binding.is_active and overridden(binding.actor, "save_state"):
+        """Store the state of every actor that has one and may have changed it; called at a message boundary.
+
+        An idle worker of 500 actors would spend most of its time asking for what can not have changed.
+        """
+        activity = (self.mailbox.cycles, self.mailbox.dispatched, self._acts)
+        is_quiet, self._activity = activity == self._activity, activity
+        for binding in self._savers:
+            if binding.is_active and not (is_quiet and binding.is_driven):
                 self.faults.call(binding, "save_state", self._save_state, binding)
 
     def _save_state(self, binding: Binding) -> None:
@@ -466,6 +485,7 @@ class Host:
 
     def on_halt(self) -> None:
         """The halt word changed: tell every actor now instead of at its next intent."""
+        self._acts += 1
         for binding in self.bindings:
             if binding.is_active:
                 self.faults.call(binding, "on_halt", binding.actor.on_halt)

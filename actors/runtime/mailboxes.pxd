@@ -20,9 +20,19 @@ cdef class Route:
     cdef public int rank
 
 
+cdef class BatchPolicy:
+    cdef readonly int batch_min
+    cdef readonly int batch_max
+    cdef readonly int64_t young_ns
+    cdef readonly int64_t old_ns
+    cdef int c_limit(self, int64_t age_ns) noexcept
+
+
 cdef class Source:
     cdef public int order
     cdef public int index
+    cdef bint is_urgent  # looked at again between the batches of the others
+    cdef bint is_full  # the last poll took all it might: there may be more
     cdef int poll(self, int limit) except -1
     cdef bint has_pending(self) noexcept
 
@@ -37,7 +47,9 @@ cdef class MarketSource(Source):
     cdef shm_market_record* scratch
     cdef int scratch_count
     cdef object _memory
-    cdef int _conflate(self, int count) noexcept
+    cdef int _conflate(self, shm_market_record* first, int count) noexcept
+    cdef int _take(self, shm_market_record* first, int count, int64_t drain_ns) except -1
+    cdef int _tell_lapped(self) except -1
 
 
 cdef class ReportSource(Source):
@@ -68,7 +80,11 @@ cdef class CallSource(Source):
 cdef class Mailbox:
     cdef readonly Moment moment
     cdef readonly MarketRecord record
+    cdef readonly BatchPolicy policy
     cdef readonly list sources
+    cdef list _urgent
+    cdef bint _is_looking
+    cdef int _urgent_total
     cdef list routes
     cdef bint* wanted
     cdef object _memory
@@ -76,9 +92,14 @@ cdef class Mailbox:
     cdef Histogram ring_ns
     cdef Histogram decode_ns
     cdef Histogram cycle_ns
+    cdef Histogram age_ns
+    cdef Histogram batch
     cdef Counter records
     cdef Counter conflated
     cdef readonly uint64_t cycles
+    cdef readonly uint64_t dispatched
     cdef readonly int64_t last_cycle_ns
     cdef readonly int64_t cycle_ns_max
+    # Take what waits on the urgent rings, in the middle of a batch of another.
+    cdef int look_again(self) except -1
     cdef int dispatch(self, const shm_market_record* record, int64_t drain_ns) except -1

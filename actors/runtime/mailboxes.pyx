@@ -1,16 +1,21 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, freethreading_compatible=False
 """The compiled drain: one pass over all rings of a worker.
 
-Rings are polled in priority order with bounded work each. Within one poll of a market ring only the newest
+Rings are polled in priority order with bounded work each. Within one batch of a market ring only the newest
 BOOK and the newest BBO of an instrument are dispatched, each at its own place in the ring's order; every
 TRADE, STATUS and MARK is dispatched. So what survives keeps the ring's order, and a trade never arrives
 after a book that was published behind it.
+
+How much is taken at once follows from the age of the oldest record waiting, not from how many wait: while records are
+young, little, so that priority 1 is looked at often; once they are old, much, so that conflation sheds what nobody needs
+any more. Nothing leaves a ring uncounted: published = dispatched + conflated + lapped.
 """
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.string cimport memset
 
-cdef int POLL_LIMIT = 256
+cdef int ORDER_URGENT = 10  # up to here: reports, and market rings of priority 1
+cdef int LOOK_AGAIN = 16  # records of another ring dispatched between two looks at the urgent ones
 cdef int KINDS = 6
 cdef int KIND_BOOK = 1
 cdef int KIND_BBO = 2
@@ -35,6 +40,39 @@ cdef class Route:
         self.binding = binding
         self.name = name
         self.active = False
+
+
+cdef class BatchPolicy:
+    """How many records to take at once, from the age of the oldest one.
+
+    Up to `young_ns` it is `batch_min`, from `old_ns` on `batch_max`; between it grows in proportion to the age.
+
+    Raises:
+        ValueError: batch_min is not within 1 .. batch_max, or young_ns is not below old_ns.
+    """
+
+    def __init__(self, int batch_min=16, int batch_max=1024, int64_t young_ns=50_000, int64_t old_ns=1_000_000):
+        if not 1 <= batch_min <= batch_max:
+            raise ValueError(f"batch_min {batch_min} is not within 1 .. batch_max {batch_max}")
+        if young_ns >= old_ns:
+            raise ValueError(f"young_ns {young_ns} is not below old_ns {old_ns}")
+        self.batch_min = batch_min
+        self.batch_max = batch_max
+        self.young_ns = young_ns
+        self.old_ns = old_ns
+
+    cdef int c_limit(self, int64_t age_ns) noexcept:
+        if age_ns <= self.young_ns:
+            return self.batch_min
+        if age_ns >= self.old_ns:
+            return self.batch_max
+        return self.batch_min + <int>(
+            (self.batch_max - self.batch_min) * (age_ns - self.young_ns) // (self.old_ns - self.young_ns)
+        )
+
+    def limit(self, int64_t age_ns):
+        """The most records to take while the oldest one waiting was published `age_ns` ago."""
+        return self.c_limit(age_ns)
 
 
 cdef class Source:
@@ -73,53 +111,87 @@ cdef class MarketSource(Source):
         self.on_lapped = on_lapped
         self.lost = subscriber.lapped
         self.batch = 0
-        self.scratch_count = POLL_LIMIT
+        self.scratch_count = mailbox.policy.batch_max
         cdef Py_ssize_t keys = 2 * mailbox.moment.capacity
         self._memory = (bytearray(keys * sizeof(uint64_t)),
                         bytearray(self.scratch_count * sizeof(shm_market_record)))
         self.newest = <uint64_t*>PyByteArray_AS_STRING(self._memory[0])
         self.scratch = <shm_market_record*>PyByteArray_AS_STRING(self._memory[1])
 
-    cdef int _conflate(self, int count) noexcept:
+    cdef int _conflate(self, shm_market_record* first, int count) noexcept:
         """Mark older BOOK and BBO records by kind 0; returns how many."""
         cdef int i, dropped = 0
         cdef uint64_t key
         self.batch += 1
         for i in range(count - 1, -1, -1):
-            if self.scratch[i].kind != KIND_BOOK and self.scratch[i].kind != KIND_BBO:
+            if first[i].kind != KIND_BOOK and first[i].kind != KIND_BBO:
                 continue
-            if self.scratch[i].instrument_id >= self.mailbox.moment.capacity:
+            if first[i].instrument_id >= self.mailbox.moment.capacity:
                 continue
-            key = 2 * <uint64_t>self.scratch[i].instrument_id + (1 if self.scratch[i].kind == KIND_BBO else 0)
+            key = 2 * <uint64_t>first[i].instrument_id + (1 if first[i].kind == KIND_BBO else 0)
             if self.newest[key] == self.batch:
-                self.scratch[i].kind = 0
+                first[i].kind = 0
                 dropped += 1
             else:
                 self.newest[key] = self.batch
         return dropped
 
     cdef int poll(self, int limit) except -1:
-        cdef int i, count, dropped
-        cdef int64_t drain_ns
+        cdef int count, more = 0, wanted
+        cdef int64_t drain_ns, age_ns = 0
         cdef Mailbox mailbox = self.mailbox
-        count = self.subscriber.poll_ptr(self.scratch, min(limit, self.scratch_count))
+        wanted = min(limit, mailbox.policy.batch_min)
+        count = self.subscriber.poll_ptr(self.scratch, wanted)
+        self.is_full = False
         if self.subscriber.lapped != self.lost:
-            lost = self.subscriber.lapped - self.lost
-            self.lost = self.subscriber.lapped
-            if self.on_lapped is not None:
-                self.on_lapped(lost)
+            self._tell_lapped()
         if count <= 0:
             return 0
-        dropped = self._conflate(count)
+        drain_ns = mailbox.moment.clock.now()
+        # Records that came from no feed bear no stamp; they count as young.
+        if self.scratch[0].publish_ns > 0 and drain_ns > self.scratch[0].publish_ns:
+            age_ns = drain_ns - self.scratch[0].publish_ns
+        mailbox.age_ns.record_ns(age_ns)
+        if count == wanted:
+            wanted = min(limit, mailbox.policy.c_limit(age_ns))
+            if wanted > count:
+                more = self.subscriber.poll_ptr(self.scratch + count, wanted - count)
+            self.is_full = count + more == wanted
+        mailbox.batch.record_ns(count + more)
+        if self.subscriber.lapped == self.lost:
+            self._take(self.scratch, count + more, drain_ns)
+        else:
+            # Overtaken between the two polls: what was lost stood between the two parts.
+            self._take(self.scratch, count, drain_ns)
+            self._tell_lapped()
+            if more > 0:
+                self._take(self.scratch + count, more, drain_ns)
+        return count + more
+
+    cdef int _tell_lapped(self) except -1:
+        lost = self.subscriber.lapped - self.lost
+        self.lost = self.subscriber.lapped
+        if self.on_lapped is not None:
+            self.on_lapped(lost)
+        return 0
+
+    cdef int _take(self, shm_market_record* first, int count, int64_t drain_ns) except -1:
+        cdef int i, since = 0
+        cdef Mailbox mailbox = self.mailbox
+        cdef int dropped = self._conflate(first, count)
         if dropped:
             mailbox.conflated.c_inc(dropped)
-        drain_ns = mailbox.moment.clock.now()
         for i in range(count):
-            if self.scratch[i].kind != 0:
-                mailbox.dispatch(&self.scratch[i], drain_ns)
+            if first[i].kind == 0:
+                continue
+            if since == LOOK_AGAIN and not self.is_urgent:
+                since = 0
+                mailbox.look_again()
+            mailbox.dispatch(&first[i], drain_ns)
+            since += 1
         mailbox.moment.clear()
         mailbox.records.c_inc(count)
-        return count
+        return 0
 
     cdef bint has_pending(self) noexcept:
         return self.subscriber.has_pending()
@@ -148,6 +220,7 @@ cdef class ReportSource(Source):
     cdef int poll(self, int limit) except -1:
         cdef int i, count
         count = self.consumer.poll_ptr(self.scratch, min(limit, self.scratch_count))
+        self.is_full = count == self.scratch_count
         if count <= 0:
             return 0
         self.mailbox.moment.clear()
@@ -186,6 +259,7 @@ cdef class IntentSource(Source):
         cdef uint64_t first
         first = self.consumer.position
         count = self.consumer.poll_ptr(self.scratch, min(limit, self.scratch_count))
+        self.is_full = count == self.scratch_count
         for i in range(count):
             self.record.from_ptr(&self.scratch[i])
             self.handler(self.argument, first + <uint64_t>i + 1, self.record)
@@ -224,11 +298,15 @@ cdef class Mailbox:
 
     Args:
         moment: shared with the contexts of the worker's actors.
-        metrics: gives hop.decode_ns, hop.ring_ns, cycle_ns, drain.records, drain.conflated.
+        metrics: gives hop.decode_ns, hop.ring_ns, cycle_ns, drain.age_ns (of the oldest record of each batch), drain.batch
+            (records taken at once), drain.records, drain.conflated.
+        policy: how large batches are; None = the default one.
     """
 
-    def __init__(self, Moment moment, metrics):
+    def __init__(self, Moment moment, metrics, BatchPolicy policy=None):
         self.moment = moment
+        self.policy = BatchPolicy() if policy is None else policy
+        self._urgent = []
         self.record = MarketRecord()
         self.sources = []
         self.routes = [[None] * moment.capacity for _ in range(KINDS)]
@@ -238,9 +316,12 @@ cdef class Mailbox:
         self.ring_ns = metrics.histogram("hop.ring_ns")
         self.decode_ns = metrics.histogram("hop.decode_ns")
         self.cycle_ns = metrics.histogram("cycle_ns")
+        self.age_ns = metrics.histogram("drain.age_ns")
+        self.batch = metrics.histogram("drain.batch")
         self.records = metrics.counter("drain.records")
         self.conflated = metrics.counter("drain.conflated")
         self.cycles = 0
+        self.dispatched = 0
         self.last_cycle_ns = 0
         self.cycle_ns_max = 0
 
@@ -249,6 +330,9 @@ cdef class Mailbox:
         source.index = len(self.sources)
         self.sources.append(source)
         self.sources.sort(key=lambda item: ((<Source>item).order, (<Source>item).index))
+        # Intents too: what was decided on an urgent record shall not wait for the batch of another ring.
+        source.is_urgent = source.order <= ORDER_URGENT or isinstance(source, IntentSource)
+        self._urgent = [item for item in self.sources if (<Source>item).is_urgent]
 
     def add_route(self, int kind, uint32_t instrument_id, Route route):
         """Dispatch records of this kind and instrument to the route while it is active.
@@ -285,6 +369,7 @@ cdef class Mailbox:
         cdef tuple routes
         if instrument >= moment.capacity or kind <= 0 or kind >= KINDS:
             return 0
+        self.dispatched += 1
         if kind == KIND_BOOK or kind == KIND_STATUS:
             cited = &moment.certificates[instrument]
             cited.instrument_id = instrument
@@ -321,13 +406,41 @@ cdef class Mailbox:
         self.dispatch(&raw, self.moment.clock.now())
         self.moment.clear()
 
+    cdef int look_again(self) except -1:
+        # A handler of an urgent record never gets here again: urgent sources do not look at one another.
+        if self._is_looking:
+            return 0
+        self._is_looking = True
+        try:
+            for source in self._urgent:
+                if (<Source>source).has_pending():
+                    self._urgent_total += (<Source>source).poll(self.policy.batch_min)
+        finally:
+            self._is_looking = False
+        return 0
+
     def drain(self, int limit=256):
-        """One pass over all sources, at most `limit` records each; returns how many were handled."""
-        cdef int total = 0
+        """One duty cycle; returns how many records were handled.
+
+        A pass takes one batch of each source in order. Passes go on while a source had more than its batch, until
+        `limit` records were handled; between two batches of lower priority the urgent sources are looked at.
+        """
+        cdef int total = 0, count
+        cdef bint is_full = True
         cdef int64_t begin = self.moment.clock.now()
         cdef int64_t spent
-        for source in self.sources:
-            total += (<Source>source).poll(limit)
+        cdef Source source
+        self._urgent_total = 0
+        while is_full and total + self._urgent_total < limit:
+            is_full = False
+            for item in self.sources:
+                source = <Source>item
+                count = source.poll(limit)
+                total += count
+                is_full = is_full or source.is_full
+                if count and not source.is_urgent:
+                    self.look_again()
+        total += self._urgent_total
         if total:
             spent = self.moment.clock.now() - begin
             self.cycles += 1

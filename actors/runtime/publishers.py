@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from actors.runtime.intents import Moment
-from shm.control import Control
+from shm.control import Control, WorkerSlot
 from shm.enums import BookReason, BookState, RecordKind, WorkerState
 from shm.records import MarketRecord
 
@@ -40,6 +40,8 @@ class PublisherWatch:
         self._deliver = deliver
         self._resync = resync
         self._gone: set[int] = set()
+        self._slots: dict[int, WorkerSlot] = {}
+        self._rings = 0
 
     def look(self, rings: Rings) -> None:
         """Deliver STALE for each instrument of a feed that is gone, and what the slab says once it is back.
@@ -47,8 +49,11 @@ class PublisherWatch:
         Args:
             rings: instrument ids by (feed slot, priority), of all rings this worker reads.
         """
-        for feed in {feed for feed, _ in rings}:
-            if self._control.slot(feed).state in PUBLISHES:
+        if len(rings) != self._rings:  # rings are added and never taken away
+            self._rings = len(rings)
+            self._slots = {feed: self._control.slot(feed) for feed, _ in rings}
+        for feed, slot in self._slots.items():
+            if slot.state in PUBLISHES:
                 if feed in self._gone:
                     self._gone.discard(feed)
                     self._resync(_ids_of(feed, rings))

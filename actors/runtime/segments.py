@@ -6,6 +6,7 @@ The supervisor makes them by name, the virtual host and tests make private ones:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,12 +50,16 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPlan:
-    """One segment to make: name, kind, payload size, and how to format the zeroed payload."""
+    """One segment to make: name, kind, payload size, how to format the zeroed payload, and who writes it.
+
+    `writer` is the slot of the worker that writes it, or writes most of it; -1 = nobody in particular.
+    """
 
     short: str
     kind: SegmentKind
     payload_bytes: int
     format: Callable[[memoryview], object]
+    writer: int = -1
 
 
 class SegmentMaker(Protocol):
@@ -64,12 +69,13 @@ class SegmentMaker(Protocol):
         """Create one segment of that payload size, zeroed."""
 
 
-def _spsc(short: str, kind: SegmentKind, capacity: int, slot_bytes: int) -> SegmentPlan:
+def _spsc(short: str, kind: SegmentKind, capacity: int, slot_bytes: int, writer: int) -> SegmentPlan:
     return SegmentPlan(
         short,
         kind,
         SpscRing.bytes_needed(capacity, slot_bytes),
         lambda payload: SpscRing.create(payload, capacity, slot_bytes),
+        writer,
     )
 
 
@@ -79,6 +85,7 @@ def _feed_segments(worker: names.WorkerSpec, feed: names.FeedRef, sizes: Sizes) 
         SegmentKind.BOOKS,
         BookSlab.bytes_needed(sizes.depth, sizes.instruments, sizes.streams),
         lambda payload: BookSlab.create(payload, sizes.depth, sizes.instruments, sizes.streams, feed.slot),
+        feed.slot,
     )
     for priority in feed.priorities:
         yield SegmentPlan(
@@ -86,6 +93,7 @@ def _feed_segments(worker: names.WorkerSpec, feed: names.FeedRef, sizes: Sizes) 
             SegmentKind.MARKET_RING,
             BroadcastRing.bytes_needed(sizes.market_ring, MARKET_SLOT_BYTES),
             lambda payload: BroadcastRing.create(payload, sizes.market_ring, MARKET_SLOT_BYTES),
+            feed.slot,
         )
     if worker.reference_slot >= 0:
         reference = worker.reference_slot
@@ -94,12 +102,14 @@ def _feed_segments(worker: names.WorkerSpec, feed: names.FeedRef, sizes: Sizes) 
             SegmentKind.BLOB_RING,
             sizes.request_ring,
             names.REQUEST_BYTES,
+            feed.slot,
         )
         yield _spsc(
             names.blobs_name(reference, feed.slot),
             SegmentKind.BLOB_RING,
             sizes.blob_ring,
             names.BLOB_SLOT_BYTES,
+            reference,
         )
 
 
@@ -109,14 +119,12 @@ def _gateway_segments(worker: names.WorkerSpec, gateway: int, sizes: Sizes) -> I
         SegmentKind.POSITIONS,
         PositionTable.bytes_needed(sizes.instruments),
         lambda payload: PositionTable.create(payload, sizes.instruments),
+        gateway,
     )
     for slot in worker.strategies:
-        yield _spsc(
-            names.intents_name(slot, gateway), SegmentKind.INTENT_RING, sizes.order_ring, ORDER_SLOT_BYTES
-        )
-        yield _spsc(
-            names.reports_name(gateway, slot), SegmentKind.REPORT_RING, sizes.order_ring, ORDER_SLOT_BYTES
-        )
+        intents, reports = names.intents_name(slot, gateway), names.reports_name(gateway, slot)
+        yield _spsc(intents, SegmentKind.INTENT_RING, sizes.order_ring, ORDER_SLOT_BYTES, slot)
+        yield _spsc(reports, SegmentKind.REPORT_RING, sizes.order_ring, ORDER_SLOT_BYTES, gateway)
 
 
 def plan_segments(
@@ -157,6 +165,7 @@ def plan_segments(
                 SegmentKind.STATE,
                 StateStore.bytes_needed(len(worker.actors)),
                 StateStore,
+                worker.slot,
             )
         )
         for feed in worker.feeds:
@@ -174,18 +183,29 @@ def _metrics_plan(slot: int) -> SegmentPlan:
         SegmentKind.METRICS,
         Metrics.bytes_needed(),
         lambda payload: Metrics.create(payload, slot),
+        slot,
     )
 
 
-def create_segments(maker: SegmentMaker, plans: Iterable[SegmentPlan]) -> dict[str, Segment]:
+def create_segments(
+    maker: SegmentMaker,
+    plans: Iterable[SegmentPlan],
+    near: Callable[[int], AbstractContextManager[None]] = lambda _slot: nullcontext(),
+) -> dict[str, Segment]:
     """Create and format every planned segment; by short name.
+
+    Args:
+        maker: creates them.
+        plans: what to create.
+        near: given the writer's slot, a context in which memory comes from where that is written.
 
     Raises:
         SegmentError: no space, or a segment of that name exists.
     """
     made: dict[str, Segment] = {}
     for plan in plans:
-        segment = maker.create(plan.short, plan.kind, plan.payload_bytes)
-        plan.format(segment.payload)
+        with near(plan.writer):
+            segment = maker.create(plan.short, plan.kind, plan.payload_bytes)
+            plan.format(segment.payload)
         made[plan.short] = segment
     return made

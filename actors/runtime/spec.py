@@ -101,6 +101,41 @@ class FeedRef:
 
 
 @dataclass(slots=True)
+class DrainSpec:
+    """Bounds of a duty cycle.
+
+    Args:
+        batch_min, batch_max: records taken from a ring at once while its oldest record is young, and old.
+        young_ns, old_ns: the ages between which the batch grows from the one to the other.
+        cycle_records: a cycle that has handled so many ends, so that sockets are served.
+    """
+
+    batch_min: int = 16
+    batch_max: int = 1024
+    young_ns: int = 50_000
+    old_ns: int = 1_000_000
+    cycle_records: int = 256
+
+
+@dataclass(slots=True)
+class MachineSpec:
+    """What a worker process asks of the machine for itself, and what became of it.
+
+    Args:
+        lock_memory: lock all memory, with `heap_mib` of heap touched in advance.
+        realtime: priority under SCHED_FIFO, 0 = none.
+        huge_pages: map segments so that huge pages serve.
+        facts: by name `held` or `not held (reason)`; filled in by the child.
+    """
+
+    lock_memory: bool = False
+    heap_mib: int = 0
+    realtime: int = 0
+    huge_pages: bool = False
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class WorkerSpec:
     """One worker process: which slot, which actors, whom it shares rings with.
 
@@ -113,6 +148,8 @@ class WorkerSpec:
         feeds: every feed worker of the run; gateways, strategies: worker slots that host such actors.
         reference_slot: worker slot of the reference actor, -1 = none.
         instrument_capacity: rows of the instrument table, the slabs and the position tables.
+        bell_age_ns: how long a record may stay unsignaled while the frames of its socket read go on.
+        drain, machine: how it drains; what it asks of the machine.
     """
 
     slot: int
@@ -137,6 +174,9 @@ class WorkerSpec:
     reference_slot: int = -1
     instrument_capacity: int = 256
     start_reason: StartReason = "start"
+    bell_age_ns: int = 20_000
+    drain: DrainSpec = field(default_factory=DrainSpec)
+    machine: MachineSpec = field(default_factory=MachineSpec)
 
     def to_json(self) -> bytes:
         """The spec as one JSON object."""
@@ -158,6 +198,8 @@ class WorkerSpec:
         try:
             data["actors"] = [ActorSpec(**row) for row in data.get("actors", [])]
             data["feeds"] = [FeedRef(**row) for row in data.get("feeds", [])]
+            data["drain"] = DrainSpec(**data.get("drain", {}))
+            data["machine"] = MachineSpec(**data.get("machine", {}))
             spec = cls(**data)
         except TypeError as error:
             raise SpecError(f"worker spec: {error}") from error

@@ -2,7 +2,8 @@
 
 A duty cycle drains every ring once with bounded work. If something is left the loop gets a turn first, so
 sockets are served between two cycles; if not, the worker parks: arm, look once more, return to the loop.
-The heartbeat is the only periodic timer.
+The heartbeat is the only periodic timer; it runs a duty cycle too, because a writer killed at the wrong
+instruction takes a wake-up with it.
 """
 
 from __future__ import annotations
@@ -44,16 +45,13 @@ class LiveWorker:
         spec: what to host; its descriptors are inherited.
         segments: opens the run's segments.
         make_actor: the role registry.
-        drain_limit: records per ring and cycle.
     """
 
-    def __init__(
-        self, spec: WorkerSpec, segments: SegmentSource, make_actor: MakeActor, *, drain_limit: int = 256
-    ) -> None:
+    def __init__(self, spec: WorkerSpec, segments: SegmentSource, make_actor: MakeActor) -> None:
         self._spec = spec
         self._segments = segments
         self._make_actor = make_actor
-        self._limit = drain_limit
+        self._limit = spec.drain.cycle_records
         self._is_scheduled = False
         self._is_leaving = False
         self._exit_code: asyncio.Future[int]
@@ -85,7 +83,6 @@ class LiveWorker:
         self._host.slot.generation = self._spec.generation
         self._due_ns = self._clock.now_ns()
         self._on_heartbeat()
-        self._cycle()
         # The end may come while an actor's start still waits for something, its gateway for one.
         starting = asyncio.ensure_future(self._start())
         try:
@@ -101,6 +98,9 @@ class LiveWorker:
         except Exception as error:  # noqa: BLE001 (a worker that can not start says why and ends)
             self._fatal(error)
             return
+        # What came before the actors had attached their rings rang no bell.
+        if not self._is_scheduled:
+            self._cycle()
         gc.collect()
         gc.freeze()
         # A long recovery held the loop: the first look at a worker that is up must not find it stalled.
@@ -111,15 +111,18 @@ class LiveWorker:
                 "slot": self._spec.slot,
                 "incarnation": self._spec.incarnation,
                 "generation": self._spec.generation,
+                "machine": self._spec.machine.facts,
             }
         )
 
     # ---- duty cycle -----------------------------------------------------------------------------
 
     def _on_bell(self) -> None:
-        self._parker.clear()
+        # The bell is read behind the drain: one system call less before the first record is handled.
         if not self._is_scheduled:
             self._cycle()
+        else:
+            self._parker.clear()
 
     def _again(self) -> None:
         self._is_scheduled = False
@@ -134,9 +137,10 @@ class LiveWorker:
             self._fatal(error)
             return
         if self._host.mailbox.has_pending():
+            self._parker.clear()
             self._schedule()
             return
-        self._parker.arm()
+        self._parker.park()
         if self._host.mailbox.has_pending():
             self._parker.disarm()
             self._schedule()
@@ -151,12 +155,17 @@ class LiveWorker:
         now = self._clock.now_ns()
         self._lag_ns.record(max(now - self._due_ns, 0))
         interval = self._spec.heartbeat_ns
-        self._due_ns += interval * (1 + max(now - self._due_ns, 0) // interval)
+        # At multiples of the interval, so that the workers of a machine that idles wake it together.
+        self._due_ns = (now // interval + 1) * interval
         self._scheduler.call_at(self._due_ns, self._on_heartbeat)
         try:
             self._host.heartbeat()
         except Exception as error:  # noqa: BLE001 (as in a duty cycle)
             self._fatal(error)
+            return
+        # A writer killed between taking our parked word and the bell has left us deaf: look ourselves.
+        if not self._is_scheduled:
+            self._cycle()
 
     # ---- the supervisor -------------------------------------------------------------------------
 

@@ -74,10 +74,11 @@ static inline int shm_book_load(const void *entry, uint32_t depth, shm_book_head
         bid_limit = depth;
     if (ask_limit > depth)
         ask_limit = depth;
+    int looks = SHM_SEQLOCK_LOOKS;
     for (int i = 0; i < SHM_SEQLOCK_RETRIES; i++) {
-        uint64_t begin = shm_seqlock_load_begin(lock);
+        uint64_t begin = shm_seqlock_load_open(lock, &looks);
         if (begin & 1)
-            continue;
+            break;
         shm_words_out(head, base, sizeof(*head));
         if (head->bid_count > bid_limit)
             head->bid_count = bid_limit;

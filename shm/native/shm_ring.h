@@ -27,7 +27,57 @@ static inline unsigned char *shm_spsc_slot(const shm_ring_header *ring, uint64_t
     return shm_ring_slot(ring, SHM_SPSC_SLOTS_AT, sequence);
 }
 
+/* Slots of consecutive records stand side by side up to the end of the ring, so a batch is copied in one
+ * piece, or two where it wraps: `count` records from `first` on, at most `capacity`. */
+static inline void shm_slots_in(const shm_ring_header *ring, size_t slots_at, uint64_t first,
+                                const void *records, uint64_t count) {
+    const uint64_t capacity = ring->capacity, slot_bytes = ring->slot_bytes;
+    uint64_t index = (first - 1) & (capacity - 1);
+    uint64_t run = capacity - index < count ? capacity - index : count;
+    unsigned char *slots = (unsigned char *)(uintptr_t)ring + slots_at;
+    shm_words_in(slots + index * slot_bytes, records, run * slot_bytes);
+    if (run < count)
+        shm_words_in(slots, (const unsigned char *)records + run * slot_bytes, (count - run) * slot_bytes);
+}
+static inline void shm_slots_out(const shm_ring_header *ring, size_t slots_at, uint64_t first, void *out,
+                                 uint64_t count) {
+    const uint64_t capacity = ring->capacity, slot_bytes = ring->slot_bytes;
+    uint64_t index = (first - 1) & (capacity - 1);
+    uint64_t run = capacity - index < count ? capacity - index : count;
+    unsigned char *slots = (unsigned char *)(uintptr_t)ring + slots_at;
+    shm_words_out(out, slots + index * slot_bytes, run * slot_bytes);
+    if (run < count)
+        shm_words_out((unsigned char *)out + run * slot_bytes, slots, (count - run) * slot_bytes);
+}
+
+/* How many of `count` records from `first` on stand side by side. */
+static inline uint64_t shm_slots_run(const shm_ring_header *ring, uint64_t first, uint64_t count) {
+    uint64_t left = ring->capacity - ((first - 1) & (ring->capacity - 1));
+    return left < count ? left : count;
+}
+
 /* ---- broadcast: publisher -------------------------------------------------------------------- */
+
+#define SHM_SLOTS_AHEAD 16u
+
+/* Takes the lines of slots that come soon back from the subscribers' caches, for writing: else each publish
+ * waits for them one after the other. A hint only; where nobody subscribed there is nothing to take back. */
+static inline void shm_broadcast_fetch_ahead(const shm_ring_header *ring, uint64_t last, uint64_t count) {
+    if (shm_load_relaxed(&ring->subscriber_mask) == 0)
+        return;
+    const uint64_t mask = ring->capacity - 1, slot_bytes = ring->slot_bytes;
+    const unsigned char *slots = (const unsigned char *)ring + SHM_BROADCAST_SLOTS_AT;
+    for (uint64_t index = last + SHM_SLOTS_AHEAD - count; index < last + SHM_SLOTS_AHEAD; index++)
+        for (uint64_t at = 0; at < slot_bytes; at += SHM_CACHE_LINE) {
+            const unsigned char *line = slots + (index & mask) * slot_bytes + at;
+#if defined(__x86_64__)
+            /* The compiler's own hint fetches for reading unless told of the processor. */
+            __asm__ volatile("prefetchw %0" : : "m"(*line));
+#else
+            __builtin_prefetch(line, 1);
+#endif
+        }
+}
 
 /* Raises `intent` to `sequence` before the slot is written; never lowers what a killed publisher
  * left, because the slots up to there may hold half-written records. */
@@ -43,10 +93,9 @@ static inline void shm_broadcast_claim(shm_ring_header *ring, uint64_t sequence)
 static inline uint64_t shm_broadcast_publish(shm_ring_header *ring, const void *records, uint64_t count) {
     uint64_t cursor = shm_load_relaxed(&ring->cursor);
     uint64_t last = cursor + count;
-    const unsigned char *from = (const unsigned char *)records;
     shm_broadcast_claim(ring, last);
-    for (uint64_t s = cursor + 1; s <= last; s++, from += ring->slot_bytes)
-        shm_words_in(shm_broadcast_slot(ring, s), from, ring->slot_bytes);
+    shm_broadcast_fetch_ahead(ring, last, count);
+    shm_slots_in(ring, SHM_BROADCAST_SLOTS_AT, cursor + 1, records, count);
     shm_store_release(&ring->cursor, last); /* SYNC POINT: ring-cursor */
     return last;
 }
@@ -55,6 +104,7 @@ static inline uint64_t shm_broadcast_publish(shm_ring_header *ring, const void *
 static inline uint64_t shm_broadcast_publish_one(shm_ring_header *ring, const void *record, size_t length) {
     uint64_t s = shm_load_relaxed(&ring->cursor) + 1;
     shm_broadcast_claim(ring, s);
+    shm_broadcast_fetch_ahead(ring, s, 1);
     shm_words_in_padded(shm_broadcast_slot(ring, s), record, length, ring->slot_bytes);
     shm_store_release(&ring->cursor, s); /* SYNC POINT: ring-cursor */
     return s;
@@ -111,9 +161,7 @@ static inline uint64_t shm_subscriber_poll(const shm_ring_header *ring, shm_subs
         uint64_t count = cursor - self->position;
         if (count > limit)
             count = limit;
-        unsigned char *to = (unsigned char *)out;
-        for (uint64_t i = 0; i < count; i++, to += ring->slot_bytes)
-            shm_words_out(to, shm_broadcast_slot(ring, first + i), ring->slot_bytes);
+        shm_slots_out(ring, SHM_BROADCAST_SLOTS_AT, first, out, count);
         /* SYNC POINT: slot-overwrite. The first record is overwritten first, so it speaks for all. */
         shm_fence_acquire();
         if (shm_load_relaxed(&ring->intent) < first + capacity) {
@@ -133,6 +181,39 @@ static inline void shm_subscriber_show(shm_ring_reader *cell, const shm_subscrib
         shm_store_relaxed(&cell->lapped, self->lapped);
         shm_store_relaxed(&cell->laps, self->laps);
     }
+}
+
+/* Borrowing: the subscriber looks at the records where they stand. Begin finds up to `limit` whole records
+ * that stand side by side; `*first` is the sequence of the first; nothing is consumed. Between begin and end the
+ * publisher may overwrite them: whatever was read is to be thrown away if end returns 0. */
+static inline uint64_t shm_subscriber_borrow(const shm_ring_header *ring, shm_subscriber *self, uint64_t limit,
+                                             uint64_t *first) {
+    for (int attempt = 0; attempt < 4; attempt++) {
+        uint64_t cursor = shm_load_acquire(&ring->cursor); /* SYNC POINT: ring-cursor */
+        if (cursor <= self->position)
+            return 0;
+        *first = self->position + 1;
+        if (shm_load_relaxed(&ring->intent) < *first + ring->capacity) {
+            uint64_t count = cursor - self->position;
+            return shm_slots_run(ring, *first, count < limit ? count : limit);
+        }
+        shm_subscriber_rejoin(ring, self);
+    }
+    return 0;
+}
+
+/* Ends a borrow of `count` records from `first` on: 1 = all of them stayed whole and count as consumed; 0 = the
+ * publisher came round, none of them may be used, the loss is counted and the subscriber has rejoined. */
+static inline int shm_subscriber_release(const shm_ring_header *ring, shm_subscriber *self, uint64_t first,
+                                         uint64_t count) {
+    /* SYNC POINT: slot-overwrite. As in poll: the reads before, the intent after. */
+    shm_fence_acquire();
+    if (shm_load_relaxed(&ring->intent) < first + ring->capacity) {
+        self->position += count;
+        return 1;
+    }
+    shm_subscriber_rejoin(ring, self);
+    return 0;
 }
 
 static inline int shm_subscriber_pending(const shm_ring_header *ring, const shm_subscriber *self) {
@@ -166,9 +247,7 @@ static inline int shm_spsc_reserve(shm_ring_header *ring, uint64_t count, uint64
 static inline uint64_t shm_spsc_put(shm_ring_header *ring, const void *records, uint64_t count) {
     uint64_t cursor = shm_load_relaxed(&ring->cursor);
     uint64_t last = cursor + count;
-    const unsigned char *from = (const unsigned char *)records;
-    for (uint64_t s = cursor + 1; s <= last; s++, from += ring->slot_bytes)
-        shm_words_in(shm_spsc_slot(ring, s), from, ring->slot_bytes);
+    shm_slots_in(ring, SHM_SPSC_SLOTS_AT, cursor + 1, records, count);
     shm_store_release(&ring->cursor, last); /* SYNC POINT: ring-cursor */
     return last;
 }
@@ -190,9 +269,17 @@ static inline uint64_t shm_spsc_poll(const shm_ring_header *ring, uint64_t *take
     uint64_t count = cursor - *taken;
     if (count > limit)
         count = limit;
-    unsigned char *to = (unsigned char *)out;
-    for (uint64_t i = 1; i <= count; i++, to += ring->slot_bytes)
-        shm_words_out(to, shm_spsc_slot(ring, *taken + i), ring->slot_bytes);
+    shm_slots_out(ring, SHM_SPSC_SLOTS_AT, *taken + 1, out, count);
+    *taken += count;
+    return count;
+}
+
+/* Finds up to `limit` records behind `*taken` that stand side by side, moves it past them and returns how many:
+ * a poll without the copy. The first is of sequence `*taken` + 1 - count. They stay until shm_spsc_commit. */
+static inline uint64_t shm_spsc_borrow(const shm_ring_header *ring, uint64_t *taken, uint64_t limit) {
+    uint64_t cursor = shm_load_acquire(&ring->cursor); /* SYNC POINT: ring-cursor */
+    uint64_t count = cursor - *taken;
+    count = shm_slots_run(ring, *taken + 1, count < limit ? count : limit);
     *taken += count;
     return count;
 }

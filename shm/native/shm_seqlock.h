@@ -10,7 +10,8 @@
 
 #include "shm_atomics.h"
 
-#define SHM_SEQLOCK_RETRIES 64
+#define SHM_SEQLOCK_RETRIES 64 /* copies of the value before BUSY */
+#define SHM_SEQLOCK_LOOKS 8192 /* looks at an odd count before BUSY: a few us behind a dead writer */
 
 /* Opens a store: the count becomes odd. Write the words with shm_words_in, then call the end. */
 static inline uint64_t shm_seqlock_store_begin(shm_seqlock *lock) {
@@ -27,6 +28,15 @@ static inline void shm_seqlock_store_end(shm_seqlock *lock, uint64_t odd) {
 /* The even count a load starts from, or an odd one: then the value is being written. */
 static inline uint64_t shm_seqlock_load_begin(const shm_seqlock *lock) {
     return shm_load_acquire(&lock->count); /* SYNC POINT: seqlock-even */
+}
+
+/* The same, but waits out a store in progress while `*looks` last: an odd count costs one look, not one of
+ * the few copies, so a reader gets its chance behind a writer that stores without a pause. */
+static inline uint64_t shm_seqlock_load_open(const shm_seqlock *lock, int *looks) {
+    uint64_t count = shm_seqlock_load_begin(lock);
+    while ((count & 1) && --*looks > 0)
+        count = shm_seqlock_load_begin(lock);
+    return count;
 }
 
 /* 1 if nothing was written since load_begin. */
@@ -49,10 +59,11 @@ static inline void shm_seqlock_store_padded(shm_seqlock *lock, const void *value
 
 /* 0 = a coherent copy, 1 = BUSY (nothing usable in `out`). */
 static inline int shm_seqlock_load(const shm_seqlock *lock, void *out, size_t bytes) {
+    int looks = SHM_SEQLOCK_LOOKS;
     for (int i = 0; i < SHM_SEQLOCK_RETRIES; i++) {
-        uint64_t begin = shm_seqlock_load_begin(lock);
+        uint64_t begin = shm_seqlock_load_open(lock, &looks);
         if (begin & 1)
-            continue;
+            break;
         shm_words_out(out, lock + 1, bytes);
         if (shm_seqlock_load_valid(lock, begin))
             return 0;

@@ -145,6 +145,31 @@ class Bench:
             self.theirs.close()
 
 
+def test_a_record_whose_bell_was_lost_is_found_by_the_next_heartbeat() -> None:
+    bench = Bench()
+
+    async def story(bench: Bench) -> None:
+        assert (await bench.message())["op"] == "ready"
+        # A writer that died after its record and before the bell: no signal at all.
+        record = MarketRecord(kind=RecordKind.TRADE, instrument_id=0, value0=5, publish_ns=1)
+        Publisher(bench.publisher.ring).publish(record.to_bytes())
+        await bench.got(5)
+        bench.tell(op="stop", phase="exit")
+
+    assert bench.run(story) == EXIT_OK
+
+
+def test_ready_tells_what_the_machine_gave() -> None:
+    bench = Bench()
+    bench.spec.machine.facts = {"memory_locked": "held"}
+
+    async def story(bench: Bench) -> None:
+        assert (await bench.message())["machine"] == {"memory_locked": "held"}
+        bench.tell(op="stop", phase="exit")
+
+    assert bench.run(story) == EXIT_OK
+
+
 def test_a_parked_worker_is_woken_and_stops_when_told() -> None:
     async def story(bench: Bench) -> None:
         ready = await bench.message()

@@ -56,7 +56,7 @@ def test_unknown_key_is_named_with_line_and_close_match() -> None:
 
 def test_unknown_section_lists_what_is_known() -> None:
     found = problems(GOOD + "[zzz]\na = 1\n")
-    assert "known here: name, engine, run, venues" in found["zzz"]
+    assert "known here: name, engine, machine, run, venues" in found["zzz"]
 
 
 def test_wrong_type_says_what_was_expected_and_found() -> None:
@@ -170,3 +170,23 @@ def test_lines_survive_multi_line_values_and_arrays_of_tables() -> None:
     }
     assert find_line(found, ("t", 1, "u", "v", "deep")) == 13
     assert find_line(found, ("zz",)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "problem"),
+    [
+        ("[engine]\npm_qos = true\n", "engine.pm_qos", "unknown key; it stands in [machine]: machine.pm_qos"),
+        ("[machine]\nhuge_pages = true\n", "machine.huge_pages", "expected 'auto', 'off' or 'require'"),
+        ("[machine]\nrealtime = 100\n", "machine.realtime", "expected less than or equal to 99"),
+        ("[machine]\nrealtme = 1\n", "machine.realtme", "did you mean realtime"),
+        (
+            "[engine.drain]\nbatch_min = 9\nbatch_max = 8\n",
+            "engine.drain",
+            "batch_min 9 is above batch_max 8",
+        ),
+        ("[engine.drain]\nyoung_us = 1_000\n", "engine.drain", "young_us 1000 is not below old_us 1000"),
+        ("[engine.drain]\nbatch = 9\n", "engine.drain.batch", "did you mean batch_m"),
+    ],
+)
+def test_machine_and_drain_are_checked(text: str, key: str, problem: str) -> None:
+    assert problem in problems(GOOD + text)[key]

@@ -7,15 +7,30 @@ from engine.liveness import LivenessChange, LivenessWatch
 BEAT = 100
 
 
-def test_stall_is_seen_within_three_heartbeats_at_two_looks_per_heartbeat() -> None:
+def test_stall_is_seen_within_three_heartbeats_by_looking_when_it_would_be_one() -> None:
     watch = LivenessWatch(BEAT)
-    last = 1_000
-    for now in range(last, last + 3 * BEAT + 1, BEAT // 2):
+    last, now, looks = 1_000, 1_000, 0
+    while True:
         changes = watch.look({1: last}, now)
+        looks += 1
         if changes:
-            assert changes == [LivenessChange(1, True, now - last)]
-            return
-    raise AssertionError("no stall was told")
+            break
+        now = watch.next_look_ns({1: last}, now)
+    assert changes == [LivenessChange(1, True, now - last)]
+    assert now - last <= 3 * BEAT
+    assert looks == 2
+
+
+def test_nobody_looks_more_often_than_twice_a_beat_or_later_than_a_stall_would_take() -> None:
+    watch = LivenessWatch(BEAT)
+    assert watch.next_look_ns({1: 950, 2: 1_000}, 1_000) == 950 + watch.limit_ns + 1
+    assert watch.next_look_ns({}, 1_000) == 1_000 + watch.limit_ns + 1
+    assert watch.next_look_ns({1: 760}, 1_000) == 1_000 + BEAT // 2
+    assert (
+        watch.next_look_ns({1: 1_900}, 1_000) == 1_000 + watch.limit_ns + 1
+    )  # a clock of its own is no excuse
+    watch.look({1: 0}, 1_000)
+    assert watch.next_look_ns({1: 0, 2: 1_000}, 1_000) == 1_000 + BEAT // 2  # the return is seen soon
 
 
 def test_late_by_one_beat_is_not_a_stall() -> None:

@@ -27,12 +27,13 @@ CONFIG = """\
 name = "{name}"
 [engine]
 placement = "spread"
-pm_qos = false
 heartbeat_ms = 50
 shutdown_s = 2.0
 start_timeout_s = 20.0
 restart_intensity = 3
 stall_restart_s = 0.0
+[machine]
+pm_qos = false
 [venues.sim]
 adapter = "loop"
 [venues.sim.simulated]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shm.book import BookSlab, BookSnapshot, Certificate, TradeTotals
+from shm.book import BookReader, BookSlab, BookSnapshot, Certificate, TradeTotals
 from shm.enums import BookReason, BookState
 from shm.errors import LayoutError, RecordError
 
@@ -98,6 +98,66 @@ def test_arrays_of_another_shape_are_refused() -> None:
     for bad in (np.zeros((4, 2), np.int32), np.zeros((4, 4), np.int64)[:, ::2]):  # type: ignore[assignment]
         with pytest.raises(ValueError):
             slab.load_into(0, good, bad)
+
+
+def test_a_reader_gives_levels_and_what_stands_beside_them() -> None:
+    _, slab = fresh()
+    slab.store(2, WHOLE, TOTALS, [(10, 1), (9, 2), (8, 3)], [(11, 4)])
+    slab.store(0, Certificate(state=BookState.STALE), TradeTotals(), [(7, 7)], [])
+    bids, asks = np.full((4, 2), -1, np.int64), np.full((2, 2), -1, np.int64)
+    reader = BookReader(slab, bids, asks)
+    assert reader.load(2) == 3 << 16 | 1
+    assert (reader.state, reader.last_sequence) == (BookState.LIVE, 5)
+    assert (reader.certificate(), reader.totals()) == (WHOLE, TOTALS)
+    assert (bids.tolist(), asks.tolist()) == ([[10, 1], [9, 2], [8, 3], [-1, -1]], [[11, 4], [-1, -1]])
+    assert (reader.load(0), reader.state) == (1 << 16, BookState.STALE)
+    assert bids.tolist() == [[7, 7], [9, 2], [8, 3], [-1, -1]]
+    assert (reader.bids is bids, reader.asks is asks, reader.slab is slab) == (True, True, True)
+
+
+@settings(max_examples=40)
+@given(LEVELS, LEVELS, st.integers(1, 5), st.integers(1, 5))
+def test_a_reader_loads_what_load_into_does(bids: list, asks: list, bid_rows: int, ask_rows: int) -> None:  # type: ignore[type-arg]
+    _, slab = fresh()
+    slab.store(1, WHOLE, TOTALS, bids, asks)
+    first = (np.zeros((bid_rows, 2), np.int64), np.zeros((ask_rows, 2), np.int64))
+    second = (np.zeros((bid_rows, 2), np.int64), np.zeros((ask_rows, 2), np.int64))
+    assert slab.load_into(1, *first) == BookReader(slab, *second).load(1)
+    assert [a.tolist() for a in first] == [a.tolist() for a in second]
+    assert first[0][: len(bids)].tolist() == [list(level) for level in bids[:bid_rows]]
+
+
+def test_a_reader_holds_its_arrays_and_says_busy() -> None:
+    payload, slab = fresh()
+    bids, asks = np.zeros((4, 2), np.int64), np.zeros((4, 2), np.int64)
+    reader = BookReader(slab, bids, asks)
+    with pytest.raises(ValueError):
+        bids.resize((8, 2))
+    struct.pack_into("<Q", payload, ENTRIES_AT, 1)
+    assert reader.load(0) == -1
+    for number in (-1, 3, 2**31, 2**63, 2**70):
+        with pytest.raises(RecordError, match="outside a slab"):
+            reader.load(number)
+        with pytest.raises(RecordError, match="outside a slab"):
+            slab.load_into(number, bids, asks)
+
+
+def test_a_reader_refuses_arrays_it_can_not_fill() -> None:
+    _, slab = fresh()
+    good, frozen = np.zeros((4, 2), np.int64), np.zeros((4, 2), np.int64)
+    frozen.flags.writeable = False
+    for bad in (np.zeros((4, 3), np.int64), np.zeros((0, 2), np.int64), np.zeros(8, np.int64)):
+        for pair in ((good, bad), (bad, good)):
+            with pytest.raises(RecordError, match="shape"):
+                BookReader(slab, *pair)
+    others = (np.zeros((4, 2), np.int32), np.zeros((4, 2)), np.zeros((4, 2), ">i8"), frozen, good[:, ::-1])
+    for bad in others:
+        for pair in ((good, bad), (bad, good)):
+            with pytest.raises(ValueError):
+                BookReader(slab, *pair)
+    with pytest.raises(ValueError):
+        slab.load_into(0, good, np.zeros((4, 2), np.float64))  # type: ignore[arg-type]
+    good.resize((2, 2), refcheck=False)  # nothing holds it after the refusals
 
 
 def test_an_odd_count_is_busy_until_the_next_store_repairs_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
 
 from shm.enums import SegmentKind
 from shm.errors import LayoutError, SegmentError
 from shm.layout import STRUCTS
+from shm.mapping import HUGE_BYTES, AlignedMap, huge_bytes
 from shm.ring import BroadcastRing, Publisher, Subscriber
 from shm.segment import (
     SHM_DIRECTORY,
@@ -255,3 +258,54 @@ def test_the_plain_way_does_unlink_it_which_is_why_the_helper_exists(run: RunNam
     gone = not (SHM_DIRECTORY / segment.name).exists()
     segment.close()
     assert gone
+
+
+def test_a_large_segment_is_aligned_to_huge_pages_and_otherwise_like_any_other(run: RunName) -> None:
+    size = 5 * 1024 * 1024
+    with Segment.create(run, "books.1", SegmentKind.BOOKS, size, huge_pages=True) as made:
+        assert len(made.payload) == size
+        assert bytes(made.payload[:64]) == bytes(64)
+        made.payload[-3:] = b"end"
+        segments = NamedSegments(run, huge_pages=True)
+        seen = segments.open("books.1", SegmentKind.BOOKS, writable=False)
+        assert seen.payload.readonly
+        assert bytes(seen.payload[-3:]) == b"end"
+        plain = Segment.attach(run, "books.1", SegmentKind.BOOKS)
+        plain.payload[:2] = b"hi"
+        assert bytes(seen.payload[:2]) == b"hi"
+        # Where the kernel has huge pages both mappings are in them, and where not, nothing is claimed.
+        found = huge_bytes([made.name])[made.name]
+        assert found % HUGE_BYTES == 0
+        assert found <= 2 * (2 * HUGE_BYTES)
+        for one in (made, seen):
+            assert address(one) % HUGE_BYTES == 0
+        segments.close()
+        plain.close()
+
+
+def address(segment: Segment) -> int:
+    """Where a segment's mapping begins."""
+    mapping = segment._map
+    assert isinstance(mapping, AlignedMap)
+    return numpy.frombuffer(mapping.view, dtype=numpy.uint8).ctypes.data
+
+
+def test_what_holds_the_payload_of_a_closed_large_segment_still_has_it(run: RunName) -> None:
+    made = Segment.create(run, "md.1.1", SegmentKind.MARKET_RING, 4 * 1024 * 1024, huge_pages=True)
+    ring = BroadcastRing.create(made.payload, 1024, 128)
+    made.close()
+    made.close()
+    Publisher(ring).publish(b"x" * 128)
+    assert ring.cursor == 1
+    made.unlink()
+    name = made.name
+    assert name in Path("/proc/self/maps").read_text()
+    del made, ring
+    gc.collect()
+    assert name not in Path("/proc/self/maps").read_text()
+
+
+def test_a_small_segment_has_no_huge_pages(run: RunName) -> None:
+    with Segment.create(run, "books.2", SegmentKind.BOOKS, 4096, huge_pages=True) as made:
+        assert not isinstance(made._map, AlignedMap)
+        assert huge_bytes([made.name]) == {made.name: 0}

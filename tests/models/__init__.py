@@ -1,0 +1,1 @@
+"""Formal models of the shared-memory protocols, checked exhaustively by spin."""
