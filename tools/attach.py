@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from actors.runtime.spec import control_name
 from engine.control_socket import request
 from engine.errors import ControlError
 from engine.run_file import RunNote, running
@@ -36,14 +37,19 @@ def find_run(name: str | None, state: Path | None) -> RunNote:
     return notes[0]
 
 
-def open_control(note: RunNote) -> tuple[Control, Segment]:
+def open_control(note: RunNote, *, writable: bool = False) -> tuple[Control, Segment]:
     """Attach the control segment of a run; keep the segment as long as the face is used.
+
+    Args:
+        note: the run.
+        writable: only for a command that changes something; a look can then change nothing.
 
     Raises:
         ControlError: it is not there: the engine is only just starting, or has ended.
     """
     try:
-        segment = Segment.attach(RunName(note.instance, note.epoch), "control", SegmentKind.CONTROL)
+        run = RunName(note.instance, note.epoch)
+        segment = Segment.attach(run, control_name(), SegmentKind.CONTROL, writable=writable)
         return Control.attach(segment.payload), segment
     except ShmError as error:
         raise ControlError(f"{note.instance} has no control segment yet: {error}") from error

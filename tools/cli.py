@@ -1,7 +1,8 @@
 """The command `ringlane`: one verb per file under `tools/verbs`, loaded when it is used.
 
 A mistake of the user's is one line on standard error, `ringlane: error: …`, and exit code 2. A run that
-failed is exit code 1. A traceback is always a defect of ours.
+failed is exit code 1. `doctor` answers by its exit code and has others for both. A traceback is always a
+defect of ours.
 """
 
 from __future__ import annotations
@@ -18,10 +19,25 @@ from engine.errors import ConfigError, EngineError
 from shm.errors import ShmError
 
 # Each verb is the function of that name in `tools/verbs/<verb>.py`.
-VERBS = ("run", "check", "status", "actors", "reload", "halt", "venue", "replay", "report", "bench")
+VERBS = (
+    "run",
+    "check",
+    "status",
+    "actors",
+    "rings",
+    "books",
+    "reload",
+    "halt",
+    "venue",
+    "replay",
+    "report",
+    "bench",
+)
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+# Of a verb whose codes 1 and 2 are an answer: a mistake of the user's and a failure, after sysexits.h.
+OTHER_CODES = {"doctor": {EXIT_USAGE: 64, EXIT_FAILED: 70}}
 
 app = typer.Typer(
     name="ringlane",
@@ -75,7 +91,7 @@ def _unknown(verb: str) -> int:
     return fail(f'no verb "{verb}"{hint}')
 
 
-def _invoke(arguments: list[str]) -> int:
+def _invoke(arguments: list[str], usage: int = EXIT_USAGE, failed: int = EXIT_FAILED) -> int:
     # Whether the parser comes from typer itself or from click depends on typer's version: ask its own class.
     usage_error: type[Exception] = typer.BadParameter
     while usage_error.__name__ != "ClickException":
@@ -83,7 +99,7 @@ def _invoke(arguments: list[str]) -> int:
     try:
         result = app(arguments, prog_name="ringlane", standalone_mode=False)
     except usage_error as error:
-        return fail(str(getattr(error, "format_message", error.__str__)()).replace("\n", " "))
+        return fail(str(getattr(error, "format_message", error.__str__)()).replace("\n", " "), usage)
     except typer.Exit as error:
         return int(error.exit_code)
     except typer.Abort:
@@ -91,11 +107,11 @@ def _invoke(arguments: list[str]) -> int:
     except ConfigError as error:
         for line in str(error).splitlines():
             fail(line)
-        return EXIT_USAGE
+        return usage
     except (EngineError, ShmError) as error:
-        return fail(str(error), EXIT_FAILED)
+        return fail(str(error), failed)
     except BrokenPipeError:
-        return EXIT_FAILED
+        return failed
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else 0
@@ -113,7 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     _register([verb])
     if verb not in {command.name for command in app.registered_commands}:
         return fail(f'the verb "{verb}" is not part of this installation')
-    return _invoke(given)
+    codes = OTHER_CODES.get(verb, {})
+    return _invoke(given, codes.get(EXIT_USAGE, EXIT_USAGE), codes.get(EXIT_FAILED, EXIT_FAILED))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def halt(
 ) -> None:
     """Stop trading: from now on only cancels pass. It can only be cleared by a new run."""
     note = find_run(name, state)
-    control, segment = open_control(note)
+    control, segment = open_control(note, writable=True)
     # The word in shared memory is what gates read: it works even if the supervisor hangs.
     control.set_halt(TradingState.HALTED, Reason.HALTED)
     trading = control.halt_state()[0].name
