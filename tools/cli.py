@@ -22,6 +22,7 @@ from shm.errors import ShmError
 VERBS = (
     "run",
     "check",
+    "doctor",
     "status",
     "actors",
     "rings",
