@@ -8,33 +8,80 @@ from typing import Annotated
 
 import typer
 
-BENCHES = ("decode", "ring")
+from tools.bench.common import BenchResult
+from tools.terminal import make_console
+
+BENCHES = ("decode", "memory", "ring", "sharing")
 
 
 def bench(
-    name: Annotated[str, typer.Argument(help="decode or ring")],
+    name: Annotated[str, typer.Argument(help=" or ".join((", ".join(BENCHES[:-1]), BENCHES[-1])))],
     runs: Annotated[int, typer.Option(help="how often each way is measured; the table shows medians")] = 5,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="folder of recorded frames (default $RINGLANE_DATA or ../shared/market-data)"),
+        typer.Option(help="decode: folder of recorded frames (else $RINGLANE_DATA, ../shared/market-data)"),
     ] = None,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="ring: measure the peers that are installed too")
+    ] = False,
+    only: Annotated[
+        str,
+        typer.Option(
+            help="ring: measure these contenders only (names with commas between)", metavar="NAME,…"
+        ),
+    ] = "",
+    no_pm_qos: Annotated[
+        bool,
+        typer.Option(
+            "--no-pm-qos", help="memory, ring, sharing: leave the idle states of the cores as they are"
+        ),
+    ] = False,
 ) -> None:
     """Measure one part of the engine beside its peer and its floor."""
     if name not in BENCHES:
         raise typer.BadParameter(f"no bench {name!r}; there are: {', '.join(BENCHES)}")
     if runs < 1:
         raise typer.BadParameter("--runs must be at least 1")
+    if only and name != "ring":
+        raise typer.BadParameter("--only belongs to bench ring")
+    if peers and name != "ring":
+        raise typer.BadParameter("--peers belongs to bench ring")
+    result: BenchResult
     if name == "decode":
         from tools.bench.decode import bench_decode
 
-        folder = data or Path(os.environ.get("RINGLANE_DATA", "../shared/market-data"))
-        result = bench_decode(folder if folder.is_dir() else None, runs)
-    else:
-        from tools.bench.ring import bench_ring
+        result = bench_decode(recordings(data), runs)
+    elif name == "memory":
+        from tools.bench.memory import bench_memory
 
-        result = bench_ring(runs)
+        result = bench_memory(runs, hold_pm_qos=not no_pm_qos)
+    elif name == "ring":
+        result = run_ring(runs, peers=peers, only=only, hold_pm_qos=not no_pm_qos)
+    else:
+        from tools.bench.sharing import bench_sharing
+
+        result = bench_sharing(runs, hold_pm_qos=not no_pm_qos)
     if json:
         typer.echo(result.to_json())
     else:
         result.show()
+
+
+def recordings(folder: Path | None) -> Path | None:
+    """The folder of recorded frames, None if there is none."""
+    folder = folder or Path(os.environ.get("RINGLANE_DATA", "../shared/market-data"))
+    return folder if folder.is_dir() else None
+
+
+def run_ring(runs: int, *, peers: bool, only: str, hold_pm_qos: bool) -> BenchResult:
+    """The ring bench, with a line per trial on a terminal."""
+    from tools.bench.ring.runner import bench_ring, contender_names
+
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    unknown = [name for name in names if name not in contender_names()]
+    if unknown:
+        raise typer.BadParameter(f"no contender {unknown[0]!r}; there are: {', '.join(contender_names())}")
+    console = make_console(stderr=True)
+    with console.status("starting") as status:
+        return bench_ring(runs, peers=peers, only=names, hold_pm_qos=hold_pm_qos, progress=status.update)
