@@ -16,8 +16,10 @@ from shm.ring import BroadcastRing, Publisher
 if TYPE_CHECKING:
     from actors.runtime.host import Host
 
-#: A snapshot request as it stands in its ring: instrument id, venue id, request number.
-REQUEST = struct.Struct("<IIQ48x")
+#: A snapshot request as it stands in its ring: instrument id, venue id, request number, levels a side (0 = as
+#: the reference actor finds right). Instrument LISTING_REQUEST asks for a look at the venue's list instead.
+REQUEST = struct.Struct("<IIQI44x")
+LISTING_REQUEST = 0xFFFFFFFF
 ORDER_BLOBS = 90
 
 
@@ -88,14 +90,18 @@ class FeedPorts:
         """Hand answers for instruments of a venue to a handler."""
         self._handlers[venue_id] = handler
 
-    def request(self, instrument_id: int, venue_id: int) -> bool:
+    def request(self, instrument_id: int, venue_id: int, levels: int = 0) -> bool:
         """Ask the reference actor for a snapshot; False = back-pressured, or there is no reference actor."""
         if self._producer is None:
             return False
         self._requests += 1
-        REQUEST.pack_into(self._buffer, 0, instrument_id, venue_id, self._requests)
+        REQUEST.pack_into(self._buffer, 0, instrument_id, venue_id, self._requests, levels)
         accepted: bool = self._producer.offer(self._buffer)
         return accepted
+
+    def request_listing(self, venue_id: int) -> bool:
+        """Ask the reference actor to look at a venue's list of instruments; False as `request`."""
+        return self.request(LISTING_REQUEST, venue_id)
 
     def _poll(self, limit: int) -> int:
         del limit  # bodies are few and whole

@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from actors.errors import ActorError, SettingsError
+from actors.feed_care import AuditSettings, FeedCare, find_row, read_validation
+from actors.feed_lines import FeedLines, connections_needed
 from actors.feed_ports import FeedPorts, SnapshotAnswer, raise_error
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context
 from actors.runtime.settings import read_settings
 from feeds.adapter import StreamSettings
-from feeds.core import FeedCore
+from feeds.core import LINES_MAX, FeedCore
+from feeds.decoder import Decoder
 from feeds.resync import snapshot_budget
 from feeds.session import FeedSession
-from feeds.settings import SessionSettings
+from feeds.settings import SECOND_NS, SessionSettings
 from feeds.transport.tls import client_context
-from feeds.transport.websocket import FeedConnection
 from feeds.venues import get_adapter
 
+#: Rules of the validation, as `FeedSession.statistics` counts their findings.
+RULES = ("timestamp", "spread", "price_jump", "volume_spike", "anomaly")
 #: Counters kept in step with the core's and the session's own counts at each heartbeat.
 CORE_COUNTERS = {
     "frames": "feed.frames",
@@ -35,6 +39,9 @@ CORE_COUNTERS = {
     "duplicates": "feed.duplicates",
     "unknown_symbols": "feed.unknown_symbols",
     "crossed": "feed.crossed",
+    "late": "feed.late",
+    "liquidations": "feed.liquidations",
+    "checksum_errors": "feed.checksum_errors",
 }
 SESSION_COUNTERS = {
     "gaps": "feed.gaps",
@@ -46,10 +53,31 @@ SESSION_COUNTERS = {
     "snapshot_requests": "feed.snapshot_requests",
     "snapshot_failures": "feed.snapshot_failures",
     "control_errors": "feed.control_errors",
+    "resubscribes": "feed.resubscribes",
+    "parked": "feed.parked",
+    "filled": "feed.filled",
+    "notices": "feed.notices",
+    "quarantines": "feed.quarantines",
+    "quarantined": "feed.quarantined",
+    **{f"suspect_{rule}": f"feed.suspect_{rule}" for rule in RULES},
+}
+CARE_COUNTERS = {
+    "audit_audits": "feed.audits",
+    "audit_equal": "feed.audits_equal",
+    "audit_different": "feed.audits_different",
+    "audit_not_comparable": "feed.audits_not_comparable",
+    "audit_failed": "feed.audits_failed",
+    "retired": "feed.retired",
+}
+LINE_COUNTERS = {
+    "rotations": "feed.rotations",
+    "rotations_failed": "feed.rotations_failed",
 }
 
 
 FAULT_REFUSED = 3000
+# Heartbeats between two publications of the counts while no frame comes.
+QUIET_BEATS = 10
 TOLD_MAX = 20
 FRAME_SHOWN = 40
 
@@ -61,14 +89,20 @@ class MarketDataSettings:
     Args:
         venue: its name in the configuration.
         adapter: adapter name.
-        symbols: what to subscribe to; each needs a row in the instrument table.
+        symbols: what to subscribe to, by symbol or canonical name; each needs a row in the instrument table.
         websocket_url: base address; "" = the adapter's own.
         priority: of its rings (the instrument rows say the same).
         depth_stream, trade_stream: the venue's own names, None = the adapter's default.
         with_bbo, with_mark: whether these streams are subscribed too.
+        with_liquidations, with_status: the same of liquidations, and of what the venue says of itself.
+        connections: lines of each group of streams, merged by sequence; 2 = a cut of one costs nothing.
+        rotate_s: a line is replaced after at most so long; 0 = as the venue's limit asks.
+        connects_per_second: connection attempts; 0 = the venue's limit.
         ca_file: PEM file of a private authority.
         snapshot_levels: depth of snapshots, as the reference actor is told; the budget follows from it.
         session: options of `feeds.session.SessionSettings`.
+        validation: limits and severities of the rules (`actors.feed_care.read_validation`).
+        audit: options of `actors.feed_care.AuditSettings`.
     """
 
     venue: str
@@ -80,13 +114,36 @@ class MarketDataSettings:
     trade_stream: str | None = None
     with_bbo: bool = True
     with_mark: bool = True
+    with_liquidations: bool = False
+    with_status: bool = False
+    connections: int = 1
+    rotate_s: float = 0.0
+    connects_per_second: float = 0.0
     ca_file: str | None = None
     snapshot_levels: int = 0
     session: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.symbols:
             raise SettingsError("market_data: setting 'symbols' is empty")
+        if not 1 <= self.connections < LINES_MAX:
+            raise SettingsError(f"market_data: 'connections' is {self.connections}, not 1 to {LINES_MAX - 1}")
+        if self.rotate_s < 0 or self.connects_per_second < 0:
+            raise SettingsError("market_data: 'rotate_s' and 'connects_per_second' must not be negative")
+
+    @property
+    def streams(self) -> StreamSettings:
+        """What the adapter is told."""
+        return StreamSettings(
+            depth_stream=self.depth_stream or "",
+            trade_stream=self.trade_stream or "",
+            with_bbo=self.with_bbo,
+            with_mark=self.with_mark,
+            with_liquidations=self.with_liquidations,
+            with_status=self.with_status,
+        )
 
 
 class MarketData(Actor):
@@ -101,17 +158,22 @@ class MarketData(Actor):
         self.adapter = get_adapter(self.config.adapter)
         self.core: FeedCore
         self.session: FeedSession
-        self.connections: list[FeedConnection] = []
+        self.lines: FeedLines | None = None  # on the virtual clock nothing is opened
         #: Called with an instrument id when a snapshot is wanted; replaced on the virtual clock.
         self.request_snapshot: Callable[[int], None] = self._ask_reference
         self._counters = {
             **{key: context.counter(name) for key, name in CORE_COUNTERS.items()},
             **{key: context.counter(name) for key, name in SESSION_COUNTERS.items()},
+            **{key: context.counter(name) for key, name in LINE_COUNTERS.items()},
+            **{key: context.counter(name) for key, name in CARE_COUNTERS.items()},
         }
         # A restarted worker goes on counting where its predecessor died.
         self._base = {key: counter.value for key, counter in self._counters.items()}
+        self._base["quarantined"] = 0  # how many there are now
         self._told: set[str] = set()
         self._unknown_told = 0
+        self._frames = -1
+        self._beats = 0
         self._refused = context.counter("feed.requests_refused")
 
     @classmethod
@@ -119,6 +181,8 @@ class MarketData(Actor):
         """Raise SettingsError for what MarketDataSettings does not allow."""
         read_settings(MarketDataSettings, settings, cls.role)
         read_settings(SessionSettings, settings.get("session", {}), "market_data.session")
+        read_settings(AuditSettings, settings.get("audit", {}), "market_data.audit")
+        read_validation(settings.get("validation", {}))
 
     # ---- start and stop -------------------------------------------------------------------------
 
@@ -128,31 +192,28 @@ class MarketData(Actor):
         host = context.host
         self._ports = host.share("feed_ports", lambda: FeedPorts(host))
         self.core = FeedCore(
-            self.adapter.make_decoder(),
+            self._make_decoder(),
             int(self.adapter.rule),
             host.slab(host.spec.slot),
             self._ports.publishers,
             host.spec.incarnation,
         )
+        self.core.bells.age_ns_max = host.spec.bell_age_ns
         rows = []
         for symbol in self.config.symbols:
-            row = context.instruments.by_symbol(self.adapter.venue_id, symbol)
+            row = find_row(context.instruments, self.adapter.venue_id, symbol)
             if row is None:
                 raise ActorError(
                     f"market_data: {symbol} of {self.config.venue} is not in the instrument table"
                 )
             rows.append(row)
-        streams = StreamSettings(
-            depth_stream=self.config.depth_stream or "",
-            trade_stream=self.config.trade_stream or "",
-            with_bbo=self.config.with_bbo,
-            with_mark=self.config.with_mark,
-        )
-        self._plans = self.adapter.connections(self.config.symbols, streams)
+        self._symbols = frozenset(row.symbol for row in rows)
+        self._plans = self.adapter.connections([row.symbol for row in rows], self.config.streams)
         base = self._ports.take_streams(len(self._plans))
         self._first_stream = base
+        # Recorded connections may be cut otherwise than our plans: there they are lines of one stream.
         stream_of = {
-            symbol: base + number
+            symbol: base + (0 if context.is_virtual else number)
             for number, plan in enumerate(self._plans)
             if plan.carries_depth
             for symbol in plan.symbols
@@ -167,15 +228,41 @@ class MarketData(Actor):
             request_snapshot=lambda instrument_id: self.request_snapshot(instrument_id),
             settings=self._session_settings(),
             request_reconnect=self._reconnect,
+            request_resubscribe=None if context.is_virtual else self._resubscribe,
             utc_ns=None if context.is_virtual else context.utc_ns,
         )
         self._ports.on_blob(self.adapter.venue_id, self._on_blob)
+        self.care: FeedCare | None = None  # on the virtual clock there is nobody to ask
+        if not context.is_virtual:
+            self.care = FeedCare(
+                self.session,
+                context.instruments,
+                rows,
+                read_settings(AuditSettings, self.config.audit, "market_data.audit"),
+                lambda number, levels: self._ports.request(number, self.adapter.venue_id, levels),
+                lambda: self._ports.request_listing(self.adapter.venue_id),
+            )
+
+    def _make_decoder(self) -> Decoder:
+        decoder, streams = self.adapter.make_decoder(), self.config.streams
+        # A capture may hold another stream than the default one.
+        is_told = streams.depth_stream or not self.context.is_virtual
+        return self.adapter.configure(decoder, streams) if is_told else decoder
 
     def _session_settings(self) -> SessionSettings:
         config, adapter = self.config, self.adapter
         depth = adapter.choose_depth(len(config.symbols), config.snapshot_levels)
         tokens, per_second = snapshot_budget(adapter.snapshot_weight_per_minute, depth.weight)
-        budget = {"resync_tokens": tokens, "resync_per_second": per_second}
+        life_ns = self._life_ns
+        budget = {
+            "resync_tokens": tokens,
+            "resync_per_second": per_second,
+            "connections": self._first_stream
+            + max(connections_needed(len(self._plans), config.connections), LINES_MAX),
+            # A line that is replaced is one of two for a moment.
+            "merges": not self.context.is_virtual and (config.connections > 1 or life_ns > 0),
+        }
+        budget["validation"] = read_validation(config.validation)
         return read_settings(SessionSettings, {**budget, **config.session}, "market_data.session")
 
     def on_start(self, *_: Any) -> None:
@@ -185,31 +272,46 @@ class MarketData(Actor):
             return
         url = self.config.websocket_url or self.adapter.websocket_url
         tls = client_context(self.config.ca_file) if url.startswith("wss") else None
-        for number, plan in enumerate(self._plans, self._first_stream):
-            connection = FeedConnection(
-                url.rstrip("/") + plan.url_path,
-                self.session,
-                number,
-                subscribe=plan.subscribe,
-                random=context.random.random,
-                ssl_context=tls,
-                subscribe_per_second=self.adapter.subscribe_per_second,
-            )
-            self.connections.append(connection)
-            context.host.scheduler.spawn(connection.run(), lambda: None, self._broken)
+        self.lines = FeedLines(
+            context,
+            self.session,
+            self.adapter,
+            self._plans,
+            self._first_stream,
+            url=url,
+            lines=self.config.connections,
+            life_ns=self._life_ns,
+            per_second=self.config.connects_per_second or self.adapter.connects_per_second,
+            ssl_context=tls,
+            on_broken=self._broken,
+        )
+        self.lines.open()
 
     def on_stop(self) -> None:
         """Close the connections; books become STALE for whoever still reads them."""
-        for connection in self.connections:
-            connection.close()
+        if self.lines is not None:
+            self.lines.close()
         self._publish_counts()
 
     def _broken(self, error: Exception) -> None:
         self.context.host.guard(self.context.actor_id, "connection", raise_error, error)
 
     def _reconnect(self, connection: int) -> None:
-        if self.connections:
-            self.connections[connection - self._first_stream].reset("silent for too long")
+        if self.lines is not None:
+            self.lines.reset(connection, "silent for too long")
+
+    def _resubscribe(self, instrument_id: int) -> None:
+        """Ask for a book's stream anew on all its lines; where none stands, the next one begins with it."""
+        certificate = self.core.certificate(instrument_id)
+        if self.lines is None or certificate is None:
+            return
+        symbol = self.context.instruments.get(instrument_id).symbol
+        self.lines.resubscribe(certificate.stream, self.adapter.resubscribe(symbol, self.config.streams))
+
+    @property
+    def _life_ns(self) -> int:
+        rotate_ns = round(self.config.rotate_s * SECOND_NS)
+        return rotate_ns or self.adapter.connection_life_ns
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -217,19 +319,34 @@ class MarketData(Actor):
         """Let the session do what is due, and publish the counts."""
         self._follow_clock()
         self.session.on_timer(now_ns)
-        self._publish_counts()
+        if self.care is not None:
+            self.care.on_timer(now_ns)
+        if self.lines is not None:
+            self.lines.on_timer(now_ns)
+        frames = self.core.frames
+        self._beats += 1
+        # In a silence little changes, and counting over all instruments is most of what an idle feed does.
+        if frames != self._frames or self._beats % QUIET_BEATS == 0:
+            self._frames = frames
+            self._publish_counts()
         if not self.context.is_virtual:  # a replay lists them with their place in the capture
             self._tell_refused()
 
     def inject(self, frame: bytes, frame_ns: int, connection: int = 0) -> int:
-        """Take a frame that came from no socket (replay, simulation); returns the core's FrameResult."""
+        """Take a frame that came from no socket (replay, simulation); returns the core's FrameResult.
+
+        All connections are lines of one stream; numbers beyond those a stream can have begin anew.
+        """
         self._follow_clock()
-        return self.session.on_frame(frame, frame_ns, self._first_stream + connection)
+        number = self._first_stream + connection % LINES_MAX
+        if self.session.lines.find(number) is None:
+            self.session.add_line(number, self._first_stream)
+        return self.session.on_frame(frame, frame_ns, number)
 
     def inject_snapshot(self, symbol: str, body: bytes) -> bool:
         """Take a snapshot body that came from no request; False if the symbol is not ours."""
         row = self.context.instruments.by_symbol(self.adapter.venue_id, symbol)
-        if row is None or symbol not in self.config.symbols:
+        if row is None or symbol not in self._symbols:
             return False
         self._follow_clock()
         self.session.on_snapshot(row.instrument_id, body, self.context.now_ns())
@@ -247,6 +364,11 @@ class MarketData(Actor):
             self._tell(f"{name}: refused: {rejection.error}{start}")
         while session.control_errors:
             self._tell(f"{name}: the venue said: {session.control_errors.popleft()}")
+        while session.notices:
+            notice = session.notices.popleft()
+            if self.care is not None:
+                self.care.on_notice(notice)
+            self._tell(f"{name}: notice of {notice.topic} {notice.symbol}".rstrip() + f": {notice.text}")
         if len(session.unknown_symbols) > self._unknown_told:
             for symbol in list(session.unknown_symbols)[self._unknown_told :]:
                 self._tell(f"{name}: frames of an unknown symbol: {symbol}")
@@ -265,7 +387,13 @@ class MarketData(Actor):
             self._counters[key].set(self._base[key] + counts[key])
         found = self.session.statistics()
         for key in SESSION_COUNTERS:
-            self._counters[key].set(self._base[key] + found[key])
+            self._counters[key].set(self._base[key] + found.get(key, 0))
+        cared = self.care.statistics() if self.care is not None else {}
+        for key in CARE_COUNTERS:
+            self._counters[key].set(self._base[key] + cared.get(key, 0))
+        lines = self.lines.counts() if self.lines is not None else {}
+        for key in LINE_COUNTERS:
+            self._counters[key].set(self._base[key] + lines.get(key, 0))
 
     # ---- snapshots ------------------------------------------------------------------------------
 
@@ -274,10 +402,16 @@ class MarketData(Actor):
             self._refused.inc(1)  # the session asks again when its request times out
 
     def _on_blob(self, answer: SnapshotAnswer) -> None:
-        now_ns = self.context.now_ns()
-        if 200 <= answer.status < 300:
-            self.session.on_snapshot(answer.instrument_id, answer.body, now_ns)
-        else:
-            text = answer.body[:200].decode("utf-8", "replace")
-            error = f"status {answer.status}: {text}" if answer.status else text
-            self.session.on_snapshot_failed(answer.instrument_id, error, now_ns)
+        """Give an answer to who asked: an audit, or the session, or both when one request served them."""
+        number, now_ns = answer.instrument_id, self.context.now_ns()
+        is_wanted, is_good = self.session.awaits_snapshot(number), 200 <= answer.status < 300
+        if self.care is not None:
+            take = self.care.on_snapshot if is_good else self.care.on_snapshot_failed
+            if take(number, answer.body, now_ns) and not is_wanted:
+                return
+        if is_good:
+            self.session.on_snapshot(number, answer.body, now_ns)
+            return
+        text = answer.body[:200].decode("utf-8", "replace")
+        error = f"status {answer.status}: {text}" if answer.status else text
+        self.session.on_snapshot_failed(number, error, now_ns)

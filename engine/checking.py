@@ -8,10 +8,11 @@ from pathlib import Path
 from actors.errors import RoleError, SettingsError
 from actors.roles import role_class
 from actors.runtime.settings import check_role_settings
-from engine.config import Config, VenueConfig
+from engine.config import Config
 from engine.errors import ConfigError, Problem
 from engine.placement import allowed_cores
 from engine.topology import RunIdentity, VenueUrls, build_topology, gateway_settings, strategy_settings
+from engine.venue_config import VenueConfig
 from feeds.errors import VenueError
 from feeds.venues import get_adapter
 from risk.errors import LimitsError

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from engine.config import SimulatedConfig, VenueConfig
 from engine.errors import StartError
 from engine.processes import Child
 from engine.topology import VenueUrls
+from engine.venue_config import SimulatedConfig, VenueConfig
 
 READY_FD = "{ready_fd}"
 READY_LINE_MAX = 1 << 20

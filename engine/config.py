@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError, Problem
 from engine.toml_lines import Key, find_line, key_lines
+from engine.venue_config import Section, SimulatedConfig, VenueConfig
 from shm.errors import UnitsError
 from shm.units import parse_units
 
@@ -26,12 +27,6 @@ NAME = r"^[a-z0-9][a-z0-9-]{0,31}$"
 SECRET_WORD = re.compile(r"secret|password|passphrase|token|api_?key|private_?key", re.IGNORECASE)
 E8_DIGITS = 8
 E8 = 100_000_000
-
-
-class Section(BaseModel):
-    """Base of all sections: strict types, no unknown key, immutable."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class DrainConfig(Section):
@@ -95,70 +90,6 @@ class RunConfig(Section):
     seed: int = Field(default=1, ge=0)
 
 
-class SimulatedConfig(Section):
-    """A simulated venue on loopback, started as a child of the engine.
-
-    Either a seeded synthetic market (`instruments`, `rate`) or recorded frames (`capture`).
-    """
-
-    instruments: int | None = Field(default=None, ge=1, le=2_000)
-    rate: float | None = Field(default=None, ge=0.0)  # 0 is silence
-    seed: int | None = Field(default=None, ge=0)
-    capture: list[str] = []
-    speed: Literal["original", "max"] | float = "original"
-    times: Literal["shift", "original"] = "shift"
-    at_end: Literal["stop", "loop", "exit"] = "stop"
-    clients: int | None = Field(default=None, ge=1)
-    tls: bool = False
-    port: int = Field(default=0, ge=0, le=65_535)
-    rest_port: int = Field(default=0, ge=0, le=65_535)
-
-    @field_validator("speed")
-    @classmethod
-    def _speed_is_positive(cls, value: str | float) -> str | float:
-        if isinstance(value, float | int) and value <= 0:
-            raise ValueError('expected "original", "max" or a factor above 0')
-        return value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> SimulatedConfig:
-        if self.capture and (self.instruments is not None or self.rate is not None):
-            raise ValueError(
-                "capture and instruments/rate exclude each other: recorded frames or a synthetic market"
-            )
-        return self
-
-
-class VenueConfig(Section):
-    """One venue: where it is and what to subscribe to."""
-
-    adapter: str
-    websocket_url: str | None = Field(default=None, pattern=r"^wss?://")
-    rest_url: str | None = Field(default=None, pattern=r"^https?://")
-    symbols: list[str] = []
-    priority: int = Field(default=1, ge=1, le=4)
-    depth_stream: str | None = None
-    trade_stream: str | None = None
-    ca_file: str | None = None
-    simulated: SimulatedConfig | None = None
-
-    @model_validator(mode="after")
-    def _reachable(self) -> VenueConfig:
-        if self.simulated is None:
-            missing = [k for k in ("websocket_url", "rest_url") if getattr(self, k) is None]
-            if missing:
-                raise ValueError(f"{' and '.join(missing)} missing (or give a `simulated` table)")
-            if not self.symbols:
-                raise ValueError("symbols missing: a real venue needs a list of its symbols")
-        elif self.websocket_url is not None or self.rest_url is not None:
-            raise ValueError(
-                "websocket_url and rest_url exclude `simulated`: the engine learns them from the venue"
-            )
-        if len(set(self.symbols)) != len(self.symbols):
-            raise ValueError("symbols are listed twice")
-        return self
-
-
 class StrategyConfig(Section):
     """One strategy actor."""
 
@@ -166,7 +97,7 @@ class StrategyConfig(Section):
     kind: str
     venue: str
     instruments: Literal["all"] | list[str] = "all"
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
 
 Money = int | str
@@ -227,7 +158,7 @@ class Config(Section):
     machine: MachineConfig = MachineConfig()
     run: RunConfig = RunConfig()
     venues: dict[str, VenueConfig]
-    strategies: list[StrategyConfig] = []
+    strategies: list[StrategyConfig] = Field(default_factory=list)
     risk: RiskConfig = RiskConfig()
     orders: OrdersConfig = OrdersConfig()
     journal: JournalConfig = JournalConfig()

@@ -7,6 +7,7 @@ strategies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,18 +20,23 @@ from engine.config import (
     MachineConfig,
     RiskConfig,
     StrategyConfig,
-    VenueConfig,
     money_e8,
 )
 from engine.errors import TopologyError
 from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place
+from engine.venue_config import VenueConfig
 
 MARKET_CAPACITY = 65_536
 ORDER_CAPACITY = 4_096
 WORKER_SLOTS = 64
 INSTRUMENTS_MIN = 16
+#: How canonical names look: BASE-QUOTE, BASE-QUOTE-PERP, BASE-QUOTE-YYMMDD.
+CANONICAL = re.compile(r"[A-Z0-9]+-[A-Z0-9]+(-PERP|-\d{6})?")
 # A simulated venue on loopback bears any number of snapshot requests: all books may resync at once.
 LOOPBACK_SESSION: Mapping[str, int] = {"resync_tokens": 1_000, "resync_per_second": 1_000}
+# Connections of each group of streams: each costs the decoding of its frames, and only a real network cuts.
+VENUE_LINES = 2
+LOOPBACK_LINES = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,13 @@ def _feed_actor(name: str, venue: VenueConfig, urls: VenueUrls) -> ActorSpec:
         "priority": venue.priority,
         "depth_stream": venue.depth_stream,
         "trade_stream": venue.trade_stream,
+        "connections": venue.connections or (LOOPBACK_LINES if venue.simulated is not None else VENUE_LINES),
+        "rotate_s": venue.rotate_s,
+        "connects_per_second": venue.connects_per_s,
+        "with_liquidations": venue.liquidations,
+        "with_status": venue.status,
+        "validation": venue.validation.model_dump(exclude_none=True),
+        "audit": venue.audit.model_dump(exclude_none=True),
         "ca_file": venue.ca_file or urls.ca_file,
         "session": dict(LOOPBACK_SESSION) if venue.simulated is not None else {},
     }
@@ -131,6 +144,8 @@ def _reference_actor(config: Config, urls: Mapping[str, VenueUrls]) -> ActorSpec
             "symbols": _symbols(venue, urls[name]),
             "priority": venue.priority,
             "ca_file": venue.ca_file or urls[name].ca_file,
+            "listing_s": venue.listing_s,
+            "clock_s": venue.clock_s,
         }
         for name, venue in config.venues.items()
     ]
@@ -203,7 +218,9 @@ def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, Venue
         symbols = _symbols(venue, urls[name])
         if not symbols:
             raise TopologyError(f"venues.{name} has no symbols: none configured and the venue offers none")
-        unknown = sorted(set(symbols) - set(urls[name].symbols)) if urls[name].symbols else []
+        # A name of ours is for the reference actor to judge: it has the instrument data.
+        given = {symbol for symbol in symbols if not CANONICAL.fullmatch(symbol)}
+        unknown = sorted(given - set(urls[name].symbols)) if urls[name].symbols else []
         if unknown:
             raise TopologyError(
                 f"venues.{name} does not trade {', '.join(unknown)}; it has {len(urls[name].symbols)} others"

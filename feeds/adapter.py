@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
 
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
+from shm.errors import UnitsError
+from shm.units import parse_units
 
 if TYPE_CHECKING:
     from feeds.decoder import Decoder
@@ -22,6 +26,13 @@ class HttpRequest(NamedTuple):
     method: str
     path: str
     weight: int
+
+
+class ServerTime(NamedTuple):
+    """A venue's clock as it told it, and how finely."""
+
+    venue_utc_ns: int
+    resolution_ns: int
 
 
 class SnapshotDepth(NamedTuple):
@@ -43,6 +54,8 @@ class StreamSettings:
     trade_stream: str = ""
     with_bbo: bool = True
     with_mark: bool = True
+    with_liquidations: bool = False
+    with_status: bool = False  # of the venue, and of its instruments
     streams_per_connection: int = 200
 
 
@@ -63,6 +76,15 @@ class ControlEvent(NamedTuple):
     request_id: int
     code: int
     text: str
+    notices: tuple[Notice, ...] = ()
+
+
+class Notice(NamedTuple):
+    """What a venue says about itself or an instrument, outside the stream of prices."""
+
+    topic: str  # "status" (of the venue) or "instrument"
+    symbol: str  # "" when it concerns the whole venue
+    text: str  # the venue's own words: a state, a title, a time
 
 
 class Written(NamedTuple):
@@ -86,6 +108,26 @@ class VenueAdapter(ABC):
     snapshot_weight_per_minute: int  # request weight the venue grants one address
     snapshot_depths: tuple[SnapshotDepth, ...]  # deepest first
     used_weight_header: str
+    #: What is sent as text when a connection was quiet, and how long quiet is; b"" = the venue pings us.
+    ping: bytes = b""
+    ping_after_ns: int = 0
+    # : New connections one address may make, lasting; and how long the venue lets one live (0 = no limit
+    # told).
+    connects_per_second: float = 1.0
+    connection_life_ns: int = 0
+    #: How many of them at once.
+    connect_burst: int = 3
+    #: Whether an update that begins before the proven sequence and ends behind it may be applied: what lines
+    #: bring may be cut at other places.
+    allows_overlap: bool = False
+    # : The depth streams the venue documents that a book can be made of, by their own names; the default
+    # first.
+    depth_streams: tuple[str, ...] = ()
+
+    @property
+    def needs_snapshot_requests(self) -> bool:
+        """Whether books need snapshots by request; else they come in the stream."""
+        return self.snapshot_rule is not SnapshotRule.IN_STREAM
 
     def choose_depth(self, symbols: int, levels: int = 0) -> SnapshotDepth:
         """Choose how deep snapshots are.
@@ -119,6 +161,26 @@ class VenueAdapter(ABC):
     def connections(self, symbols: Sequence[str], settings: StreamSettings) -> list[ConnectionPlan]:
         """Plan the connections for these symbols, those that carry depth first."""
 
+    def resubscribe(self, symbol: str, settings: StreamSettings) -> tuple[bytes, ...]:  # noqa: ARG002
+        """Return the messages that end and begin a symbol's depth stream, so that its snapshot comes again.
+
+        Empty where the stream carries no snapshots: there, `snapshot_request` serves.
+        """
+        return ()
+
+    def index_symbol(self, instrument: Instrument) -> str:  # noqa: ARG002
+        """Return the symbol under which the venue publishes this instrument's index; "" = its own."""
+        return ""
+
+    def owns_connection(self, url: str) -> bool:  # noqa: ARG002
+        """Say whether frames of a connection to this URL are of this venue."""
+        return True
+
+    def configure(self, decoder: Decoder, settings: StreamSettings) -> Decoder:
+        """Tell a decoder which streams are subscribed; returns it."""
+        decoder.depth_stream = settings.depth_stream
+        return decoder
+
     @abstractmethod
     def snapshot_request(self, symbol: str, levels: int = 0) -> HttpRequest:
         """Return the request of a symbol's depth snapshot.
@@ -135,9 +197,29 @@ class VenueAdapter(ABC):
     def instruments_request(self) -> HttpRequest:
         """Return the request of the venue's instrument data."""
 
+    def instruments_requests(self) -> list[HttpRequest]:
+        """Return all requests of instrument data; `join_answers` puts their answers together."""
+        return [self.instruments_request()]
+
+    def next_page(self, request: HttpRequest, body: bytes) -> HttpRequest | None:  # noqa: ARG002
+        """Return the request of what an answer leaves out, or None at the end.
+
+        Raises:
+            VenueError: the body is not what the venue documents.
+        """
+        return None
+
     @abstractmethod
     def time_request(self) -> HttpRequest:
         """Return the request of the venue's clock."""
+
+    @abstractmethod
+    def read_time(self, body: bytes) -> ServerTime:
+        """Read the answer to `time_request`.
+
+        Raises:
+            VenueError: the body is not what the venue documents.
+        """
 
     @abstractmethod
     def parse_instruments(self, body: bytes, symbols: Iterable[str] | None) -> list[Instrument]:
@@ -189,6 +271,40 @@ class VenueAdapter(ABC):
         self, symbol: str, price_exponent: int, quantity_exponent: int, tick_size: int, lot_size: int
     ) -> Instrument:
         """Make an instrument row from a symbol and what was observed, without the venue's instrument data."""
+
+
+def join_answers(bodies: Sequence[bytes]) -> bytes:
+    """Put several answers of instrument data into one body for `VenueAdapter.parse_instruments`."""
+    return bodies[0] if len(bodies) == 1 else b"[" + b",".join(bodies) + b"]"
+
+
+def answers_of(body: bytes) -> list[Any]:
+    """Read what `join_answers` made.
+
+    Raises:
+        orjson.JSONDecodeError: the body is not JSON.
+    """
+    content = orjson.loads(body)
+    return content if isinstance(content, list) else [content]
+
+
+def text_pairs(levels: object) -> list[list[str]]:
+    """The (price, quantity) texts among recorded levels; what is none is left to the decoder to judge."""
+    if not isinstance(levels, list):
+        return []
+    return [
+        level[:2]
+        for level in levels
+        if isinstance(level, list) and len(level) >= 2 and all(isinstance(text, str) for text in level[:2])
+    ]
+
+
+def units_or_zero(text: str, exponent: int) -> int:
+    """Units of a limit that may be absent, or larger or finer than units hold: then 0, no limit."""
+    try:
+        return parse_units(text, exponent, allow_scientific=True) if text else 0
+    except UnitsError:
+        return 0
 
 
 def unknown_symbol(venue: str, symbol: str, known: Iterable[str]) -> VenueError:

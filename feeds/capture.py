@@ -2,9 +2,10 @@
 
 Two line forms, plain or gzip:
 
-- `<receive time, ns> <raw frame>`: websocket frames, and REST snapshots among them;
+- `<receive time, ns> <raw frame>`: websocket frames, and REST snapshots among them (a tab may stand for the
+  blank);
 - `<receive time, ns> <connection> <kind> <raw text>`, kind one of `connect` (text = URL), `send`, `recv` and
-  `http` (connection = `http:` + path).
+  `http` (connection = `http:` + path); with `ringlane` as the connection, a line of `feeds.capture_writer`.
 
 A frame is handed on as it stands, garbage included: judging frames is the decoder's work. A line that is no
 line of either form, or a file that ends inside one, is a `CaptureError` naming file and line.
@@ -24,7 +25,11 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import orjson
 
+from feeds.adapter import join_answers
+from feeds.capture_blocks import is_block_file, read_blocks
+from feeds.capture_writer import OWN_CHANNEL
 from feeds.errors import CaptureError, VenueError
+from feeds.routing import CaptureRouter
 from feeds.venues import ADAPTERS, get_adapter
 from shm.errors import InstrumentError
 from shm.instruments import Instrument, check_instrument
@@ -32,20 +37,22 @@ from shm.instruments import Instrument, check_instrument
 if TYPE_CHECKING:
     from feeds.adapter import VenueAdapter
 
-KINDS = frozenset({b"connect", b"send", b"recv", b"http"})
+OWN_KINDS = frozenset({b"capture", b"instruments", b"lost"})
+KINDS = frozenset({b"connect", b"send", b"recv", b"http"}) | OWN_KINDS
 GZIP_MAGIC = b"\x1f\x8b"
 STAMP_DIGITS = 19
 STAMP_MAX = 2**63 - 1
 LINE_BYTES_MAX = 64 * 1024 * 1024
 NAMES_SHOWN = 10
+PROBED_LINES = 200
 
 
 class CaptureLine(NamedTuple):
     """One recorded event.
 
-    `kind` is "ws" for a received frame, "http" for an answer, "connect" or "send" else. `path` is the request
-    path of an answer ("" for frames); a snapshot recorded without its request gets the path of its file's
-    only symbol.
+    `kind` is "ws" for a received frame, "http" for an answer, else "connect", "send" or one of `OWN_KINDS`.
+    `path` is the request path of an answer ("" for frames); a snapshot recorded without its request gets the
+    path of its file's only symbol.
     """
 
     recv_ns: int
@@ -105,9 +112,17 @@ def _open(path: Path) -> BinaryIO:
         raise CaptureError(path, 0, f"can not be read: {error.strerror}") from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines as they stand, newline included."""
+def _lines(path: Path, on_damage: OnDamage | None = None) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines as they stand, newline included. `on_damage` hears of blocks that are left out."""
     number = 0
+    if _is_block_file(path):
+        for block in read_blocks(path, on_damage):
+            for line in block.splitlines(keepends=True):
+                number += 1
+                yield number, line
+        if not number:
+            raise CaptureError(path, 0, "the capture holds no line")
+        return
     with _open(path) as stream:
         while True:
             try:
@@ -124,6 +139,13 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise CaptureError(path, 0, "the file is empty")
 
 
+def _is_block_file(path: Path) -> bool:
+    try:
+        return S_ISREG(path.stat().st_mode) and is_block_file(path)
+    except OSError:
+        return False  # `_open` says what is the matter
+
+
 def _is_json(payload: bytes) -> bool:
     try:
         orjson.loads(payload)
@@ -136,7 +158,7 @@ def _read_file(path: Path, adapters: list[VenueAdapter], on_damage: OnDamage | N
     parser = _LineParser(path, adapters)
     first: CaptureError | None = None
     is_usable = False
-    for number, line in _lines(path):
+    for number, line in _lines(path, on_damage):
         try:
             parsed = parser.parse(number, line)
         except CaptureError as error:
@@ -168,7 +190,7 @@ class _LineParser:
             raise self._error(number, f"the capture ends in the middle of a line: …{line[-40:]!r}")
         if not line:
             raise self._error(number, "empty line")
-        stamp, blank, rest = line.partition(b" ")
+        stamp, blank, rest = line.partition(b"\t" if line[: STAMP_DIGITS + 1].find(b"\t") > 0 else b" ")
         if not blank or not stamp.isdigit() or len(stamp) > STAMP_DIGITS or not 0 < int(stamp) <= STAMP_MAX:
             raise self._error(number, f"expected a receive time in ns and a space, found {line[:40]!r}")
         parts = rest.split(b" ", 2)
@@ -201,6 +223,8 @@ class _LineParser:
 
 def _long_line(path: Path, number: int, recv_ns: int, parts: list[bytes]) -> CaptureLine:
     channel, kind = parts[0].decode("utf-8", "replace"), parts[1].decode()
+    if parts[1] in OWN_KINDS and parts[0] != OWN_CHANNEL:
+        raise CaptureError(path, number, f"kind {kind} on connection {channel!r}, expected ringlane")
     if kind != "http":
         return CaptureLine(
             recv_ns, channel, "ws" if kind == "recv" else kind, "", parts[2], str(path), number
@@ -224,6 +248,37 @@ def _only_symbol(path: Path, number: int, seen: set[str], adapter: VenueAdapter)
             path, number, f"a snapshot without its symbol needs a file of one symbol; found {found}"
         )
     return next(iter(seen))
+
+
+def capture_venues(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    """Find whose frames captures hold: adapter names, in order of appearance; empty = none of ours.
+
+    A recorder's own line or the address of a connection says it; of a capture with neither, the first venue
+    that knows a symbol in one of the first frames is taken.
+
+    Raises:
+        CaptureError: a file that can not be used.
+    """
+    files = [paths] if isinstance(paths, str | Path) else list(paths)
+    found: dict[str, None] = {}
+    adapters = _adapters(None)
+    for path in files:
+        venues: dict[str, None] = {}
+        for index, line in enumerate(_read_file(Path(path), adapters, on_damage=lambda _: None)):
+            if line.kind == "capture":
+                venues.setdefault(str(orjson.loads(line.payload).get("venue")))
+                break
+            if line.kind == "connect":
+                url = line.payload.decode("utf-8", "replace")
+                venues.update(dict.fromkeys(a.name for a in adapters if a.owns_connection(url)))
+            elif not venues and line.kind == "ws":
+                venues.update(
+                    dict.fromkeys([a.name for a in adapters if a.symbol_of_frame(line.payload)][:1])
+                )
+            if index >= PROBED_LINES and venues:
+                break
+        found.update(venues)
+    return list(found)
 
 
 # ---- instruments of a capture ------------------------------------------------------------------
@@ -253,12 +308,17 @@ class _Seen:
 
 def _scan(
     paths: Sequence[str | Path], adapter: VenueAdapter, on_damage: OnDamage | None = None
-) -> tuple[dict[str, _Seen], list[bytes]]:
-    """One pass: what stands in the capture by symbol, and the instrument answers in it."""
+) -> tuple[dict[str, _Seen], list[bytes], dict[str, Instrument]]:
+    """One pass: what stands in the capture by symbol, its instrument answers, and its recorder's rows."""
     seen: dict[str, _Seen] = {}
     answers: list[bytes] = []
+    rows: dict[str, Instrument] = {}
+    router = CaptureRouter([adapter])
     for line in read_capture(paths, adapter, on_damage):
-        if line.kind not in ("ws", "http"):
+        if line.kind == "instruments":
+            rows.update((row.symbol, row) for row in _recorded_rows(line, adapter))
+            continue
+        if router.route(line) is None or line.kind not in ("ws", "http"):
             continue
         if adapter.is_instruments(line.path):
             answers.append(line.payload)
@@ -270,7 +330,7 @@ def _scan(
                 entry = seen.setdefault(symbol, _Seen())
                 entry.take(0, written.prices)
                 entry.take(1, written.quantities)
-    return seen, answers
+    return seen, answers, rows
 
 
 def scan_exponents(paths: str | Path | Sequence[str | Path], adapter: VenueAdapter | str) -> list[Instrument]:
@@ -313,8 +373,7 @@ def capture_instruments(
     instruments_file: str | Path | None = None,
     on_damage: OnDamage | None = None,
 ) -> list[Instrument]:
-    """Find the instrument rows of a capture: from a file, else from an answer in the capture, else by a first
-    pass.
+    """Find the instrument rows of a capture: from a file, else as recorded, else by a first pass.
 
     Only symbols that occur in the capture are returned, in alphabetic order, instrument_id 0. Symbols that
     the instrument data lacks are left out: their frames are those of unknown symbols.
@@ -334,10 +393,13 @@ def capture_instruments(
     rows: dict[str, Instrument] | None = None
     if instruments_file is not None:  # before the captures: it is small, they may be long
         rows = {row.symbol: row for row in load_instruments(instruments_file, venue)}
-    seen, answers = _scan(files, venue, on_damage)
-    if rows is None and answers:
-        known = venue.listed_symbols(answers[-1])
-        listed = venue.parse_instruments(answers[-1], sorted(seen.keys() & known))
+    seen, answers, recorded = _scan(files, venue, on_damage)
+    if rows is None and recorded:
+        rows = recorded
+    elif rows is None and answers:
+        body = join_answers(answers)
+        known = venue.listed_symbols(body)
+        listed = venue.parse_instruments(body, sorted(seen.keys() & known))
         rows = {row.symbol: row for row in listed}
     if rows is None or not seen:
         return _rows_of(seen, venue, files)
@@ -386,6 +448,15 @@ def _recorded_answer(path: str | Path, body: bytes, venue: VenueAdapter) -> byte
         (x.payload for x in read_capture(path, venue) if x.kind == "http" and venue.is_instruments(x.path)),
         None,
     )
+
+
+def _recorded_rows(line: CaptureLine, venue: VenueAdapter) -> list[Instrument]:
+    """Rows of this venue in a line that a recorder wrote."""
+    try:
+        content = orjson.loads(line.payload)
+        return [_own_row(row, venue) for row in content if row.get("venue_id") == venue.venue_id]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CaptureError(line.file, line.line, f"instrument rows that can not be read: {error}") from error
 
 
 def _own_row(row: object, venue: VenueAdapter) -> Instrument:

@@ -24,6 +24,7 @@ class SnapshotRule(Enum):
 
     INSIDE = auto()  # drop last < id; the first kept has first <= id <= last
     NEXT = auto()  # drop last <= id; the first kept has first <= id + 1 <= last
+    IN_STREAM = auto()  # it comes in the stream itself, and the next update follows it
 
 
 class Join(Enum):
@@ -42,6 +43,7 @@ class Event(Enum):
     DEPTH_OLD = auto()  # a depth update that is not newer than the last one
     DEPTH_REWOUND = auto()  # old updates went on, none in sequence between: the venue's numbers began anew
     SNAPSHOT = auto()  # a snapshot body arrived
+    STREAM_SNAPSHOT = auto()  # a whole book arrived in the stream (applied at once when LIVE)
     PROVEN = auto()  # snapshot and buffered updates joined without a gap
     SNAPSHOT_TOO_OLD = auto()  # updates between the snapshot and the first buffered one are missing
     SNAPSHOT_FAILED = auto()  # the request failed, timed out, or its body was rejected
@@ -52,6 +54,7 @@ class Event(Enum):
     IMPLAUSIBLE = auto()  # a validation rule of severity STALE found something
     BAD_LEVEL = auto()  # an update of this book could not be applied exactly
     CROSSED = auto()  # best bid at or above best ask after an update
+    CHECKSUM = auto()  # the book is not what the venue's checksum says
     AUDIT_DIFFERENCE = auto()  # an independent snapshot disagrees
     BUFFER_OVERFLOW = auto()  # more buffered updates than allowed
     TOKEN_GRANTED = auto()  # the resync budget allows one snapshot request
@@ -66,6 +69,7 @@ class Action(Enum):
     ASK_TOKEN = auto()
     REQUEST_SNAPSHOT = auto()
     LOAD_SNAPSHOT = auto()
+    LOAD_STREAM_SNAPSHOT = auto()
     DROP_SNAPSHOT = auto()
     RETURN_TOKEN = auto()
 
@@ -84,6 +88,7 @@ REASON: dict[Event, BookReason] = {
     Event.DEPTH_OLD: BookReason.GAP,
     Event.DEPTH_REWOUND: BookReason.GAP,
     Event.SNAPSHOT: BookReason.RESYNC_GRANTED,
+    Event.STREAM_SNAPSHOT: BookReason.RESYNC_GRANTED,
     Event.PROVEN: BookReason.PROVEN,
     Event.SNAPSHOT_TOO_OLD: BookReason.SNAPSHOT_TOO_OLD,
     Event.SOCKET_LOST: BookReason.SOCKET_LOST,
@@ -92,6 +97,7 @@ REASON: dict[Event, BookReason] = {
     Event.IMPLAUSIBLE: BookReason.TIMESTAMP,
     Event.BAD_LEVEL: BookReason.BAD_LEVEL,
     Event.CROSSED: BookReason.CROSSED,
+    Event.CHECKSUM: BookReason.CHECKSUM,
     Event.AUDIT_DIFFERENCE: BookReason.AUDIT,
     Event.BUFFER_OVERFLOW: BookReason.BUFFER_OVERFLOW,
     Event.TOKEN_GRANTED: BookReason.RESYNC_GRANTED,
@@ -131,6 +137,8 @@ def _table() -> dict[tuple[BookState, Event], Transition]:
     row(e.DEPTH_REWOUND, to(syncing, *rewound), to(desync, *rewound), to(syncing, *rewound),
         to(desync, *restart))  # fmt: skip
     row(e.SNAPSHOT, to(syncing, a.LOAD_SNAPSHOT), to(live), to(stale), to(syncing, a.LOAD_SNAPSHOT))
+    whole = to(syncing, a.LOAD_STREAM_SNAPSHOT)
+    row(e.STREAM_SNAPSHOT, whole, to(live), whole, whole)
     row(e.PROVEN, to(live, a.CLEAR_BUFFER, a.DROP_SNAPSHOT), to(live), to(stale), to(desync))
     row(e.SNAPSHOT_TOO_OLD, to(syncing, *refetch), to(live), to(stale), to(desync, *refetch))
     row(e.SNAPSHOT_FAILED, to(syncing, *refetch), to(live), to(stale), to(desync, *refetch))
@@ -139,7 +147,7 @@ def _table() -> dict[tuple[BookState, Event], Transition]:
         to(desync, a.CLEAR_BUFFER, a.DROP_SNAPSHOT, a.ASK_TOKEN))  # fmt: skip
     for event in (e.SILENCE, e.CLOCK_JUMP, e.IMPLAUSIBLE):
         row(event, to(syncing), to(stale), to(stale), to(desync))
-    for event in (e.BAD_LEVEL, e.CROSSED):
+    for event in (e.BAD_LEVEL, e.CROSSED, e.CHECKSUM):
         row(event, disproved, disproved, disproved, disproved)
     row(e.AUDIT_DIFFERENCE, to(syncing), disproved, disproved, to(desync))
     row(e.BUFFER_OVERFLOW, disproved, to(live), to(stale), to(desync, a.CLEAR_BUFFER))
@@ -155,7 +163,16 @@ def _table() -> dict[tuple[BookState, Event], Transition]:
 TABLE = _table()
 
 
-def classify(rule: ContinuityRule, proven: int, first: int, last: int, previous: int) -> Event:
+def classify(
+    rule: ContinuityRule,
+    proven: int,
+    first: int,
+    last: int,
+    previous: int,
+    *,
+    is_unnumbered: bool = False,
+    overlaps: bool = False,
+) -> Event:
     """Say whether a depth update follows the last proven sequence.
 
     Args:
@@ -164,12 +181,17 @@ def classify(rule: ContinuityRule, proven: int, first: int, last: int, previous:
         first: first sequence of the update (0 where a venue has none, as for `previous`).
         last: its last sequence.
         previous: the last sequence of the update before it, as it claims.
+        is_unnumbered: its only number is its time: a checksum proves it, and the time orders.
+        overlaps: it came over another line than the one before, and may begin before the proven sequence:
+            levels are absolute.
 
     Returns:
         DEPTH_IN_SEQUENCE, DEPTH_OLD (nothing new in it) or DEPTH_GAP.
     """
+    if is_unnumbered:
+        return Event.DEPTH_IN_SEQUENCE if last >= proven else Event.DEPTH_OLD
     follows = first == proven + 1 if rule is ContinuityRule.NEXT else previous == proven
-    if follows:
+    if follows or (overlaps and 0 < previous < proven < last):
         return Event.DEPTH_IN_SEQUENCE
     return Event.DEPTH_OLD if last <= proven else Event.DEPTH_GAP
 
@@ -194,6 +216,8 @@ def join(rule: SnapshotRule, snapshot: int, first: int, last: int, previous: int
         if last < snapshot:
             return Join.BEFORE
         return Join.JOINS if first <= snapshot or 0 < previous <= snapshot else Join.AFTER
+    if rule is SnapshotRule.IN_STREAM:
+        return Join.BEFORE  # the next snapshot in the stream holds it
     if last <= snapshot:
         return Join.BEFORE
     return Join.JOINS if first <= snapshot + 1 else Join.AFTER

@@ -11,23 +11,34 @@ from enum import IntEnum
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from feeds.bells cimport BELLS_RINGS, BellHold
 from feeds.decoder cimport Decoder, describe
 from feeds.message cimport (
-    FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_CROSSED, FEED_E_FIT, FEED_FLAG_NOT_MARKET, FEED_TRADE,
-    feed_book_apply, feed_book_bytes, feed_book_create, feed_book_crossed, feed_book_free, feed_book_refresh, feed_book_replace,
-    feed_book_reserve, feed_decimal, feed_levels_scale, feed_message_crossed, feed_scale,
-    feed_side_count, feed_side_read, feed_symbols_add, feed_symbols_find, feed_totals_add,
+    FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_CHECKSUM, FEED_E_CROSSED, FEED_FLAG_NOT_MARKET, FEED_LINES_MAX,
+    FEED_LIQUIDATION, FEED_MARK_EXPONENT, FEED_TICKER, FEED_TRADE, FEED_TRAIT_CHECKSUM, FEED_TRAIT_INDEX,
+    FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED, feed_book_apply, feed_book_bytes, feed_book_create, feed_book_crossed, feed_book_free,
+    feed_book_refresh, feed_book_replace, feed_book_reserve, feed_check_create, feed_check_free, feed_check_holds,
+    feed_check_note, feed_check_reserve, feed_crc_init, feed_levels_scale, feed_merge,
+    feed_merge_forget, feed_merge_note, feed_message, feed_message_crossed, feed_side_count, feed_side_read, feed_symbols, feed_symbols_add, feed_symbols_find,
+    feed_symbols_set,
 )
-from shm.clock cimport c_now_ns
-from shm.layout cimport SHM_SYMBOL_BYTES, shm_level, shm_market_record
+from feeds.publishing cimport (
+    C_BOOKS, C_BBOS, C_CHECKSUMS, C_FRAMES, C_LIQUIDATIONS, C_MARKS, C_TRADES, R_APPLIED, R_CHECKSUM, R_CONTROL, R_CROSSED,
+    R_DEPTH_PENDING, R_DUPLICATE, R_GAP, R_LATE, R_REJECTED, R_UNKNOWN_SYMBOL, RECORD_BOOK, RECORD_STATUS, FeedPublishing,
+    feed_instrument,
+)
+from shm.book cimport BookSlab
+from shm.layout cimport SHM_SYMBOL_BYTES, shm_certificate, shm_level
 from shm.ring cimport Publisher
 
 from feeds.decoder import MessageKind
-from feeds.errors import DecodeError, FeedError
-from shm.enums import BookReason, BookState, RecordKind
+from feeds.errors import ChecksumError, DecodeError, FeedError
+from shm.enums import BookReason, BookState
 
 
 class FrameResult(IntEnum):
@@ -42,23 +53,9 @@ class FrameResult(IntEnum):
     CONTROL = 6
     DUPLICATE = 7
     CROSSED = 8
+    CHECKSUM = 9
+    LATE = 10
 
-
-cdef enum:
-    R_APPLIED = 0
-    R_PUBLISHED = 1
-    R_DEPTH_PENDING = 2
-    R_GAP = 3
-    R_REJECTED = 4
-    R_UNKNOWN_SYMBOL = 5
-    R_CONTROL = 6
-    R_DUPLICATE = 7
-    R_CROSSED = 8
-    C_BOOKS = 9
-    C_TRADES = 10
-    C_BBOS = 11
-    C_MARKS = 12
-    C_FRAMES = 13
 
 # Numbers of shm.enums, checked at import.
 cdef enum:
@@ -70,30 +67,25 @@ cdef enum:
     REASON_CROSSED = 7
     REASON_PUBLISHER_RESTART = 11
     REASON_RESYNC_GRANTED = 13
-    RECORD_BOOK = 1
-    RECORD_BBO = 2
-    RECORD_TRADE = 3
-    RECORD_STATUS = 4
-    RECORD_MARK = 5
-    RULE_NEXT = 2
 
 assert (STATE_SYNCING, STATE_LIVE, STATE_DESYNC) == (BookState.SYNCING, BookState.LIVE, BookState.DESYNC)
 assert (REASON_START, REASON_GAP, REASON_CROSSED) == (BookReason.START, BookReason.GAP, BookReason.CROSSED)
 assert REASON_PUBLISHER_RESTART == BookReason.PUBLISHER_RESTART
 assert REASON_RESYNC_GRANTED == BookReason.RESYNC_GRANTED
-assert (RECORD_BOOK, RECORD_BBO, RECORD_TRADE, RECORD_STATUS, RECORD_MARK) == tuple(RecordKind)
 
-# Mark and index prices carry more decimals than the instrument's own prices: 10^-8 for all.
-MARK_EXPONENT = 8
+MARK_EXPONENT = FEED_MARK_EXPONENT
+LINES_MAX = FEED_LINES_MAX
 TRADE_NOT_MARKET = FEED_FLAG_NOT_MARKET
+feed_crc_init()
 
 @cython.final
-cdef class FeedCore:
+cdef class FeedCore(FeedPublishing):
     """Decoded state of one feed worker: private books, their certificates, trade totals.
 
     `rule` is the continuity rule (1: previous_sequence equals the proven one, 2: first_sequence is the
     proven one plus 1). `publishers` maps instrument priority to its ring. `epoch` is the publisher's
-    incarnation, written into every certificate.
+    incarnation, written into every certificate. `bells` says when subscribers are signaled while a batch of frames
+    goes on; what is published outside a batch is signaled at once.
     """
 
     def __cinit__(self, Decoder decoder not None, int rule, BookSlab slab not None, publishers, uint32_t epoch):
@@ -105,14 +97,18 @@ cdef class FeedCore:
         self._epoch = epoch
         self._depth = slab.depth
         self._capacity = slab.capacity
+        self.bells = BellHold()
         self.instrument_id = -1
         self.error = ""
         self._instruments = <feed_instrument **>calloc(self._capacity, sizeof(feed_instrument *))
         if self._instruments == NULL:
             raise MemoryError("instrument table")
-        for priority, publisher in self._publishers.items():
+        if len(self._publishers) > BELLS_RINGS:
+            raise FeedError(f"{len(self._publishers)} rings, a feed has at most {BELLS_RINGS}")
+        for ring, (priority, publisher) in enumerate(self._publishers.items()):
             if not isinstance(publisher, Publisher):
                 raise FeedError(f"publisher of priority {priority} is {type(publisher).__name__}, not Publisher")
+            self._rings[ring] = <PyObject *>publisher
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -120,20 +116,17 @@ cdef class FeedCore:
             for i in range(self._capacity):
                 if self._instruments[i] != NULL:
                     feed_book_free(self._instruments[i].book)
+                    feed_check_free(self._instruments[i].check)
+                    free(self._instruments[i].merge)
                     free(self._instruments[i])
             free(self._instruments)
         free(self._symbols.slot)
+        free(self._indexes.slot)
 
     @property
     def epoch(self):
         """Incarnation of this publisher."""
         return self._epoch
-
-    cdef feed_instrument *_get(self, object instrument_id) except NULL:
-        cdef int64_t number = instrument_id
-        if number < 0 or number >= self._capacity or self._instruments[number] == NULL:
-            raise FeedError(f"instrument {instrument_id} is not in this feed")
-        return self._instruments[number]
 
     def add_instrument(self, instrument, uint32_t stream):
         """Adds an instrument, carried by stream number `stream` of the slab; its book starts SYNCING.
@@ -159,11 +152,15 @@ cdef class FeedCore:
         if e == NULL:
             raise MemoryError("instrument")
         e.book = feed_book_create(instrument.tick_size, self._depth)
-        if e.book == NULL or not feed_symbols_add(&self._symbols, text, <uint32_t>len(symbol), <uint32_t>number):
+        if e.book == NULL or not feed_symbols_set(&self._symbols, text, <uint32_t>len(symbol), <uint32_t>number):
             feed_book_free(e.book)
             free(e)
             raise MemoryError("book")
-        e.publisher = <PyObject *>self._publishers[instrument.priority]
+        if self._decoder.has_checksum:
+            e.check = feed_check_create()  # without one, no checksum holds
+        if self.is_merging:
+            e.merge = <feed_merge *>calloc(1, sizeof(feed_merge))
+        e.ring = <uint32_t>list(self._publishers).index(instrument.priority)
         e.price_exponent = instrument.price_exponent
         e.quantity_exponent = instrument.quantity_exponent
         if self._slab.load_head_ptr(<uint32_t>number, &e.head) != 0:
@@ -179,6 +176,34 @@ cdef class FeedCore:
         self._names[number] = instrument.symbol
         self._store(e)
 
+    def free_symbol(self, instrument_id):
+        """Gives an instrument's symbol free, so that another one may be added under it: from then on the frames are its.
+
+        Raises FeedError for an instrument that is not here.
+        """
+        self._get(instrument_id)
+        self._names[instrument_id] = f"{self._names[instrument_id]} (retired)"
+
+    def add_index(self, instrument_id, symbol):
+        """Says that the values of index `symbol` are those of this instrument; several may share one.
+
+        Raises FeedError for an instrument that is not here, or a symbol of the wrong length.
+        """
+        cdef feed_instrument *e = self._get(instrument_id)
+        cdef char text[SHM_SYMBOL_BYTES]
+        cdef bytes name = symbol.encode()
+        cdef int64_t head
+        if not 0 < len(name) < SHM_SYMBOL_BYTES:
+            raise FeedError(f"index {symbol!r} must be 1 to {SHM_SYMBOL_BYTES - 1} bytes")
+        memset(text, 0, SHM_SYMBOL_BYTES)
+        memcpy(text, PyBytes_AS_STRING(name), len(name))
+        head = feed_symbols_find(&self._indexes, text, <uint32_t>len(name))
+        if head >= 0:  # behind the first one, which stays
+            e.next_index = self._instruments[head].next_index
+            self._instruments[head].next_index = e
+        elif not feed_symbols_add(&self._indexes, text, <uint32_t>len(name), e.head.certificate.instrument_id):
+            raise MemoryError("index")
+
     def on_frame(self, frame, int64_t frame_ns):
         """Takes one frame as received at `frame_ns`; returns a FrameResult number."""
         cdef Py_buffer view
@@ -192,14 +217,15 @@ cdef class FeedCore:
 
     cdef int on_frame_ptr(self, const char *p, Py_ssize_t n, int64_t frame_ns) noexcept:
         cdef feed_message *m = &self._message
-        cdef feed_instrument *e
+        cdef feed_instrument *e = NULL
+        cdef feed_symbols *table
         cdef int64_t number
         cdef int result
         self._counts[C_FRAMES] += 1
         self.instrument_id = -1
         if self._decoder.decode(p, n, m) != 0:
             self.message_kind = m.kind
-            return self._reject(NULL)
+            return self._refuse(NULL, R_REJECTED)
         self.message_kind = m.kind
         if m.kind == FEED_CONTROL:
             self._counts[R_CONTROL] += 1
@@ -208,87 +234,76 @@ cdef class FeedCore:
         self.last_sequence = m.last_sequence
         self.previous_sequence = m.previous_sequence
         self.venue_utc_ns = m.venue_utc_ns
-        number = feed_symbols_find(&self._symbols, m.symbol, m.symbol_bytes)
-        if number < 0:
-            self._counts[R_UNKNOWN_SYMBOL] += 1
-            self.error = f"unknown symbol {m.symbol[:m.symbol_bytes].decode('utf-8', 'replace')!r}"
-            return R_UNKNOWN_SYMBOL
-        self.instrument_id = number
-        e = self._instruments[number]
-        if m.kind == FEED_DEPTH:
-            result = self._on_depth(e, frame_ns)
-        elif m.kind == FEED_TRADE:
-            result = self._on_trade(e, frame_ns)
-        elif m.kind == FEED_BBO:
-            result = self._on_bbo(e, frame_ns)
+        self.is_snapshot = m.traits & FEED_TRAIT_SNAPSHOT
+        self.is_unnumbered = (m.traits & FEED_TRAIT_UNNUMBERED) != 0
+        if m.kind == FEED_LIQUIDATION:
+            result = self._on_liquidations(frame_ns)
         else:
-            result = self._on_mark(e, frame_ns)
-        if result == R_REJECTED:
-            return self._reject(e)
+            table = &self._indexes if m.traits & FEED_TRAIT_INDEX else &self._symbols
+            number = feed_symbols_find(table, m.symbol, m.symbol_bytes)
+            if number < 0:
+                self._counts[R_UNKNOWN_SYMBOL] += 1
+                self.error = f"unknown symbol {m.symbol[:m.symbol_bytes].decode('utf-8', 'replace')!r}"
+                return R_UNKNOWN_SYMBOL
+            self.instrument_id = number
+            e = self._instruments[number]
+            if m.kind == FEED_DEPTH:
+                result = self._on_depth(e, frame_ns)
+            elif m.kind == FEED_TRADE:
+                result = self._on_trades(e, frame_ns)
+            elif m.kind == FEED_BBO:
+                result = self._on_bbo(e, frame_ns)
+            elif m.kind == FEED_TICKER:
+                result = self._on_ticker(e, frame_ns)
+            else:
+                result = self._on_mark(e, frame_ns)
+        if result == R_REJECTED or result == R_CHECKSUM:
+            return self._refuse(e, result)
         self._counts[result] += 1
         return result
 
-    cdef int _reject(self, feed_instrument *e) noexcept:
-        self._counts[R_REJECTED] += 1
+    cdef int _refuse(self, feed_instrument *e, int result) noexcept:
+        self._counts[result] += 1
         name = self._names[e.head.certificate.instrument_id] if e != NULL else ""
         self.error = describe(&self._message, name)
-        return R_REJECTED
-
-    cdef int64_t _now(self) noexcept nogil:
-        return self.virtual_now_ns if self.virtual_now_ns else c_now_ns()
-
-    cdef void _store(self, feed_instrument *e) noexcept nogil:
-        e.head.bid_count = e.book.side[0].top_count
-        e.head.ask_count = e.book.side[1].top_count
-        self._slab.store_ptr(e.head.certificate.instrument_id, &e.head, e.book.side[0].top, e.book.side[1].top)
-
-    cdef void _store_head(self, feed_instrument *e) noexcept nogil:
-        # The levels in the slab are the ones of the top already: most diffs change only what lies deeper.
-        if self._slab.store_head_ptr(e.head.certificate.instrument_id, &e.head) != 0:
-            self._store(e)
+        return result
 
     cdef void _advance(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
         e.head.certificate.last_sequence = self._message.last_sequence
         e.head.certificate.venue_utc_ns = self._message.venue_utc_ns
         e.head.certificate.data_ns = frame_ns
 
-    cdef void _publish(self, feed_instrument *e, int kind, int64_t frame_ns) noexcept nogil:
-        """Publishes a BOOK or STATUS record of what the entry holds."""
-        cdef shm_market_record record
-        self._begin_record(e, kind, frame_ns, &record)
-        record.last_sequence = e.head.certificate.last_sequence
-        record.publish_ns = e.head.certificate.publish_ns
-        record.venue_utc_ns = e.head.certificate.venue_utc_ns
-        record.flags = 0
-        record.bid_count = e.head.bid_count
-        record.ask_count = e.head.ask_count
-        if record.bid_count:
-            record.value[0] = e.book.side[0].top[0].price_units
-            record.value[1] = e.book.side[0].top[0].quantity_units
-        if record.ask_count:
-            record.value[2] = e.book.side[1].top[0].price_units
-            record.value[3] = e.book.side[1].top[0].quantity_units
-        (<Publisher>e.publisher).publish_ptr(&record)
-
     cdef int _on_depth(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
         cdef feed_message *m = &self._message
-        cdef int64_t proven = e.head.certificate.last_sequence
-        cdef bint changed
+        cdef shm_certificate *c = &e.head.certificate
+        cdef int result
         if not feed_levels_scale(m, e.price_exponent, e.quantity_exponent):
             return R_REJECTED
-        self._slab.touch_stream_ptr(e.head.certificate.stream, frame_ns)
-        if e.head.certificate.state != STATE_LIVE:
+        self._slab.touch_stream_ptr(c.stream, frame_ns)
+        # An update taken out of the session's hands again (line < 0) was noted when it came.
+        self.is_late = e.merge != NULL and (self.line < 0 or feed_merge_note(e.merge, <uint32_t>self.line, m))
+        if c.state != STATE_LIVE:
             return R_DEPTH_PENDING
-        if (m.first_sequence != proven + 1) if self._rule == RULE_NEXT else (m.previous_sequence != proven):
-            return R_DUPLICATE if m.last_sequence <= proven else R_GAP
-        if not feed_book_reserve(e.book, m):
-            return R_REJECTED
-        feed_book_apply(e.book, m)
-        self._advance(e, frame_ns)
+        if e.merge != NULL:
+            result = self._place(e)
+            if result != R_APPLIED:
+                return result
+        elif m.traits & FEED_TRAIT_SNAPSHOT:
+            # Whole, so it proves itself; one from before the last update is of a line that lags.
+            if m.venue_utc_ns < c.venue_utc_ns:
+                return R_DUPLICATE
+        elif m.traits & FEED_TRAIT_UNNUMBERED:
+            if m.last_sequence < c.last_sequence or (m.last_sequence == c.last_sequence and m.checksum == e.checksum):
+                return R_DUPLICATE
+        elif not self._follows(e):
+            return R_DUPLICATE if m.last_sequence <= c.last_sequence else R_GAP
+        result = self._apply(e, frame_ns)
+        if result != R_APPLIED:
+            return result
         if feed_book_crossed(e.book):
             return R_CROSSED
         changed = feed_book_refresh(e.book)
-        e.head.certificate.publish_ns = self._now()
+        c.publish_ns = self._now()
         if changed:
             self._store(e)
         else:
@@ -297,81 +312,35 @@ cdef class FeedCore:
         self._counts[C_BOOKS] += 1
         return R_APPLIED
 
-    cdef bint _scale_value(self, int index, uint32_t exponent, int64_t *out) noexcept nogil:
-        cdef feed_decimal *d = &self._message.value[index]
-        out[0] = d.mantissa
-        if feed_scale(out, d.decimals, exponent):
-            return True
-        self._message.error.code = FEED_E_FIT
-        self._message.error.index = -1
-        self._message.error.offset = d.offset
-        self._message.error.field = d.field
-        return False
-
-    cdef void _begin_record(self, feed_instrument *e, int kind, int64_t frame_ns, shm_market_record *record) noexcept nogil:
-        memset(record, 0, sizeof(shm_market_record))
-        record.kind = kind
-        record.book_state = <uint8_t>e.head.certificate.state
-        record.instrument_id = e.head.certificate.instrument_id
-        record.epoch = e.head.certificate.epoch
-        record.live_id = e.head.certificate.live_id
-        record.last_sequence = self._message.last_sequence
-        record.frame_ns = frame_ns
-        record.publish_ns = self._now()
-        record.venue_utc_ns = self._message.venue_utc_ns
-        record.reason = e.head.certificate.reason
-        record.flags = self._message.flags
-
-    cdef int _on_trade(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
+    cdef int _apply(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
+        """Puts a scaled message into the private book: APPLIED, REJECTED (nothing changed) or CHECKSUM (disproved)."""
         cdef feed_message *m = &self._message
-        cdef shm_market_record record
-        cdef int64_t price, quantity
-        if not (self._scale_value(0, e.price_exponent, &price)
-                and self._scale_value(1, e.quantity_exponent, &quantity)):
+        cdef bint whole = m.kind != FEED_DEPTH or m.traits & FEED_TRAIT_SNAPSHOT
+        if whole and feed_message_crossed(m):
+            m.error.code = FEED_E_CROSSED
             return R_REJECTED
-        self._begin_record(e, RECORD_TRADE, frame_ns, &record)
-        record.side = <uint8_t>m.side
-        record.value[0] = price
-        record.value[1] = quantity
-        record.value[2] = m.trade_id
-        if not m.flags & FEED_FLAG_NOT_MARKET:
-            # Totals first: who is lapped on the ring finds this trade in them.
-            feed_totals_add(&e.head.totals, m.side, price, quantity, m.trade_id)
-            self._store_head(e)
-        (<Publisher>e.publisher).publish_ptr(&record)
-        self._counts[C_TRADES] += 1
-        return R_PUBLISHED
-
-    cdef int _on_bbo(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
-        cdef shm_market_record record
-        cdef int64_t value[4]
-        if not (self._scale_value(0, e.price_exponent, &value[0])
-                and self._scale_value(1, e.quantity_exponent, &value[1])
-                and self._scale_value(2, e.price_exponent, &value[2])
-                and self._scale_value(3, e.quantity_exponent, &value[3])):
+        if not feed_book_reserve(e.book, m) or (e.check != NULL and not feed_check_reserve(e.check, m)):
             return R_REJECTED
-        # The top of book travels on the connection of the depth: both prove that it lives.
-        self._slab.touch_stream_ptr(e.head.certificate.stream, frame_ns)
-        self._begin_record(e, RECORD_BBO, frame_ns, &record)
-        memcpy(record.value, value, sizeof(value))
-        record.bid_count = value[1] != 0
-        record.ask_count = value[3] != 0
-        (<Publisher>e.publisher).publish_ptr(&record)
-        self._counts[C_BBOS] += 1
-        return R_PUBLISHED
-
-    cdef int _on_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
-        cdef shm_market_record record
-        cdef int64_t value[3]
-        if not (self._scale_value(0, 8, &value[0]) and self._scale_value(1, 8, &value[1])
-                and self._scale_value(2, 8, &value[2])):
-            return R_REJECTED
-        self._begin_record(e, RECORD_MARK, frame_ns, &record)
-        memcpy(record.value, value, sizeof(value))
-        record.value[3] = self._message.next_funding_utc_ns
-        (<Publisher>e.publisher).publish_ptr(&record)
-        self._counts[C_MARKS] += 1
-        return R_PUBLISHED
+        if whole:
+            feed_book_replace(e.book, m)
+        else:
+            feed_book_apply(e.book, m)
+        if e.check != NULL:
+            feed_check_note(e.check, m, whole, e.price_exponent, e.quantity_exponent)
+        self._advance(e, frame_ns)
+        if not m.traits & FEED_TRAIT_CHECKSUM:
+            return R_APPLIED
+        if e.check != NULL and not e.check.active and not m.traits & FEED_TRAIT_UNNUMBERED:
+            return R_APPLIED  # the snapshot had no checksum: its texts are not known, the sequence proves
+        self._counts[C_CHECKSUMS] += 1
+        e.checksum = m.checksum
+        if e.check != NULL and feed_check_holds(e.book, e.check, e.price_exponent, e.quantity_exponent, m.checksum):
+            return R_APPLIED
+        m.error.code = FEED_E_CHECKSUM
+        m.error.index = -1
+        m.error.offset = 0
+        m.error.field = "checksum"
+        return R_CHECKSUM
 
     def set_state(self, instrument_id, uint32_t state, uint32_t reason, int64_t now_ns):
         """Sets a book's state, stores its certificate and publishes a STATUS record; returns the state set.
@@ -389,6 +358,9 @@ cdef class FeedCore:
             e.head.certificate.gaps += 1
         if state == STATE_SYNCING and reason == REASON_RESYNC_GRANTED:
             e.head.certificate.resyncs += 1
+        if state != e.head.certificate.state and (state == STATE_SYNCING or state == STATE_DESYNC):
+            if e.merge != NULL:
+                feed_merge_forget(e.merge)
         e.head.certificate.state = state
         e.head.certificate.reason = reason
         if enters:
@@ -409,53 +381,74 @@ cdef class FeedCore:
         it was.
         """
         cdef feed_instrument *e = self._get(instrument_id)
-        cdef feed_message *m = &self._message
         cdef bytes data = bytes(body)
-        name = self._names[instrument_id]
-        if self._decoder.decode_snapshot(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), m) != 0:
-            raise DecodeError(describe(m, name))
-        if not feed_levels_scale(m, e.price_exponent, e.quantity_exponent):
-            raise DecodeError(describe(m, name))
-        if feed_message_crossed(m):
-            m.error.code = FEED_E_CROSSED
-            raise DecodeError(describe(m, name))
-        if not feed_book_reserve(e.book, m):
-            raise DecodeError(describe(m, name))
-        feed_book_replace(e.book, m)
-        self._advance(e, now_ns)
-        return m.last_sequence
+        if self._decoder.decode_snapshot(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &self._message) != 0:
+            raise DecodeError(describe(&self._message, self._names[instrument_id]))
+        self._take(e, now_ns)
+        return self._message.last_sequence
 
     def apply_depth(self, instrument_id, frame, int64_t frame_ns):
-        """Applies one depth frame without asking for continuity; nothing is published until LIVE.
+        """Applies one depth frame, an update or a whole book, without asking for continuity; nothing is published
+        until LIVE.
 
-        Raises DecodeError when the frame is not a depth message of this instrument or is rejected:
-        the book is then as it was.
+        Raises DecodeError when the frame is not a depth message of this instrument or is rejected: the book is
+        then as it was. Raises ChecksumError when the book is not what the venue says: it is disproved.
         """
         cdef feed_instrument *e = self._get(instrument_id)
         cdef feed_message *m = &self._message
         cdef bytes data = bytes(frame)
-        name = self._names[instrument_id]
         if self._decoder.decode(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), m) != 0:
-            raise DecodeError(describe(m, name))
+            raise DecodeError(describe(m, self._names[instrument_id]))
         if m.kind != FEED_DEPTH or feed_symbols_find(&self._symbols, m.symbol, m.symbol_bytes) != instrument_id:
-            raise DecodeError(f"{name}: not a depth message of this instrument")
-        if not (feed_levels_scale(m, e.price_exponent, e.quantity_exponent) and feed_book_reserve(e.book, m)):
-            raise DecodeError(describe(m, name))
-        feed_book_apply(e.book, m)
-        self._advance(e, frame_ns)
+            raise DecodeError(f"{self._names[instrument_id]}: not a depth message of this instrument")
+        self._take(e, frame_ns)
+
+    cdef int _take(self, feed_instrument *e, int64_t frame_ns) except -1:
+        cdef int result = R_REJECTED
+        if feed_levels_scale(&self._message, e.price_exponent, e.quantity_exponent):
+            result = self._apply(e, frame_ns)
+        if result == R_APPLIED:
+            return 0
+        name = self._names[e.head.certificate.instrument_id]
+        raise (ChecksumError if result == R_CHECKSUM else DecodeError)(describe(&self._message, name))
 
     def is_crossed(self, instrument_id):
         """Whether the private book's best bid is at or above its best ask."""
         return bool(feed_book_crossed(self._get(instrument_id).book))
 
-    def book(self, instrument_id):
-        """Full private book (bids, asks), best first, as (price_units, quantity_units) pairs."""
+    def read_snapshot(self, instrument_id, body):
+        """Reads a snapshot body without using it: (last_sequence, venue_utc_ns, bids, asks), levels as in `book`, in the
+        venue's order.
+
+        Raises DecodeError when the body is malformed or does not fit the instrument.
+        """
+        cdef feed_instrument *e = self._get(instrument_id)
+        cdef feed_message *m = &self._message
+        cdef bytes data = bytes(body)
+        if (self._decoder.decode_snapshot(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), m) != 0
+                or not feed_levels_scale(m, e.price_exponent, e.quantity_exponent)):
+            raise DecodeError(describe(m, self._names[instrument_id]))
+        sides = [
+            [(m.levels[side][i].price, m.levels[side][i].quantity) for i in range(m.level_count[side])] for side in range(2)
+        ]
+        return m.last_sequence, m.venue_utc_ns, sides[0], sides[1]
+
+    def set_audit(self, instrument_id, int64_t now_ns):
+        """Notes in the certificate that the book was found equal to a snapshot."""
+        cdef feed_instrument *e = self._get(instrument_id)
+        e.head.certificate.audit_ns = now_ns
+        self._store_head(e)
+
+    def book(self, instrument_id, uint32_t limit=0):
+        """Private book (bids, asks), best first, as (price_units, quantity_units) pairs; `limit` levels a side, 0 = all."""
         cdef feed_instrument *e = self._get(instrument_id)
         cdef uint32_t count
         cdef shm_level *levels
         sides = []
         for side in range(2):
             count = feed_side_count(&e.book.side[side])
+            if limit and count > limit:
+                count = limit
             levels = <shm_level *>malloc((count + 1) * sizeof(shm_level))
             if levels == NULL:
                 raise MemoryError("book")
@@ -489,7 +482,8 @@ cdef class FeedCore:
             "frames": c[C_FRAMES], "books": c[C_BOOKS], "trades": c[C_TRADES], "bbos": c[C_BBOS],
             "marks": c[C_MARKS], "pending": c[R_DEPTH_PENDING], "gaps": c[R_GAP], "rejected": c[R_REJECTED],
             "unknown_symbols": c[R_UNKNOWN_SYMBOL], "control": c[R_CONTROL], "duplicates": c[R_DUPLICATE],
-            "crossed": c[R_CROSSED], "recenters": moves,
+            "crossed": c[R_CROSSED], "recenters": moves, "checksum_errors": c[R_CHECKSUM], "checksums": c[C_CHECKSUMS],
+            "liquidations": c[C_LIQUIDATIONS], "late": c[R_LATE],
         }
 
     def decode_only(self, instrument_id, frames):
@@ -506,7 +500,6 @@ cdef class FeedCore:
                 continue
             if m.kind != FEED_DEPTH or not feed_levels_scale(m, e.price_exponent, e.quantity_exponent):
                 continue
-            if feed_book_reserve(e.book, m):
-                feed_book_apply(e.book, m)
+            if self._apply(e, 0) != R_REJECTED:
                 count += 1
         return count

@@ -11,6 +11,21 @@ class MessageKind(IntEnum):
     MARK = 4
     CONTROL = 5
     SNAPSHOT = 6
+    TICKER = 7
+    LIQUIDATION = 8
+
+TRAIT_SNAPSHOT: int
+TRAIT_CHECKSUM: int
+TRAIT_UNNUMBERED: int
+
+class DecodedItem(NamedTuple):
+    symbol: str
+    side: int
+    flags: int
+    price: tuple[int, int]
+    quantity: tuple[int, int]
+    trade_id: int
+    venue_utc_ns: int
 
 class DecodedMessage(NamedTuple):
     kind: MessageKind
@@ -26,8 +41,16 @@ class DecodedMessage(NamedTuple):
     values: tuple[tuple[int, int], ...]
     bids: tuple[tuple[int, int, int, int], ...]
     asks: tuple[tuple[int, int, int, int], ...]
+    traits: int
+    checksum: int
+    value_mask: int
+    items: tuple[DecodedItem, ...]
 
 class Decoder:
+    depth_stream: str
+    with_ticker_bbo: bool
+    @property
+    def has_checksum(self) -> bool: ...
     def __init__(self) -> None: ...
     def decode_message(self, frame: Buffer) -> DecodedMessage: ...
     def decode_snapshot_message(self, body: Buffer) -> DecodedMessage: ...

@@ -13,6 +13,10 @@ class DecodeError(FeedError):
     """A message that can not be decoded or applied; the text names field, reason and byte offset."""
 
 
+class ChecksumError(DecodeError):
+    """A book that is not what the venue's checksum says it is."""
+
+
 class VenueError(FeedError):
     """An unknown venue or symbol, or an answer of a venue that is not what its document says."""
 

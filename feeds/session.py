@@ -2,25 +2,25 @@
 
 The session decides what the compiled core can not: it drives the table of `feeds.continuity` for each book,
 buffers updates while a book is not proven, asks for snapshots within a budget, joins snapshot and updates,
-and keeps what was rejected. It does no I/O and reads no clock: frames, snapshots, connection events and time
-are given to it.
+parks what is ahead while another line may bring what is missing, and keeps what was rejected. It does no I/O
+and reads no clock: frames, snapshots, connection events and time are given to it.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from feeds.adapter import VenueAdapter
-from feeds.continuity import REASON, REASON_ALWAYS, TABLE, Action, Event, Join, classify, join
+from feeds.book_states import BookStates
+from feeds.continuity import Event, classify
 from feeds.core import FeedCore, FrameResult, MessageKind
-from feeds.errors import DecodeError, FeedError
+from feeds.errors import FeedError
+from feeds.merging import TABLE as MERGE_TABLE
+from feeds.merging import Arrival, Line, LineCounts, Lines, ParkedUpdates, Step, may_fill
 from feeds.pump import FramePump
-from feeds.resync import BookTrack, Diff, DiffBuffer, SnapshotQueue
-from feeds.settings import COUNTS, SECOND_NS, Gap, Rejection, SessionSettings
-from feeds.transport.throttle import TokenBucket
-from feeds.validation import Severity, Validator
+from feeds.resync import BookTrack, ClockWatch, Diff, DiffBuffer, SilenceWatch
+from feeds.settings import SECOND_NS, Gap, Rejection, SessionSettings
 from shm.enums import BookReason, BookState
 
 if TYPE_CHECKING:
@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedSession", "Gap", "Rejection", "SessionSettings"]
 
-SUSPECT_CLEAR_NS = SECOND_NS
+TRACKS_NS = SECOND_NS // 4  # between two looks at every instrument: what they look for takes seconds
 DEPTH_RESULTS = (FrameResult.DEPTH_PENDING, FrameResult.GAP, FrameResult.DUPLICATE)
-KEPT_FRAME_BYTES = 512
-UNKNOWN_SYMBOLS_MAX = 1000
+# In the place of a line's number: an update that was parked, and one whose wait is over.
+TAKEN_UP, GIVEN_UP = -1, -2
 
 
-class FeedSession:
+class FeedSession(BookStates):
     """Keeps the books of one core proven, or says why they are not.
+
+    A connection carries the stream of its own number, unless `add_line` says which: several lines of one
+    stream are merged, and its books stay LIVE while one of them stands.
 
     Args:
         adapter: the venue.
@@ -46,6 +49,9 @@ class FeedSession:
             through `on_snapshot` or `on_snapshot_failed`. What it raises reaches the caller of the event.
         settings: bounds and times.
         request_reconnect: called with a connection that has been silent for `reconnect_silence_ns`.
+        request_resubscribe: called with an instrument_id when its depth stream shall be ended and begun anew
+            (`adapter.resubscribe`), where snapshots come in the stream; None = its connection is asked to
+            reconnect instead.
         utc_ns: wall clock, to see it leap; None = not watched.
     """
 
@@ -59,44 +65,27 @@ class FeedSession:
         request_snapshot: Callable[[int], None],
         settings: SessionSettings | None = None,
         request_reconnect: Callable[[int], None] | None = None,
+        request_resubscribe: Callable[[int], None] | None = None,
         utc_ns: Callable[[], int] | None = None,
     ) -> None:
         s = settings or SessionSettings()
-        self.adapter, self.core, self.settings = adapter, core, s
-        self._now_ns, self._utc_ns = now_ns, utc_ns
-        self._request_snapshot, self._request_reconnect = request_snapshot, request_reconnect
-        self.validator = Validator(s.validation)
+        super().__init__(adapter, core, s, request_snapshot, request_resubscribe)
+        self._now_ns = now_ns
+        self._clock = ClockWatch(s.clock_jump_ns, utc_ns)
+        self._request_reconnect = request_reconnect
         v = s.validation
         self.pump = FramePump(
             core, self, s.connections,
             v.deviation_ns if v.timestamp_severity else 0, v.spread_bps if v.spread_severity else 0.0,
+            v.watched(),
         )  # fmt: skip
-        self.queue = SnapshotQueue(
-            TokenBucket(s.resync_tokens, s.resync_per_second), s.resync_backoff_ns, s.resync_backoff_max_ns
-        )
-        self.gaps: deque[Gap] = deque(maxlen=s.gaps_kept)
-        self.rejections: deque[Rejection] = deque(maxlen=s.rejections_kept)
-        self.control_errors: deque[str] = deque(maxlen=s.rejections_kept)
-        self.unknown_symbols: dict[str, int] = {}
-        self._tracks: dict[int, BookTrack] = {}
-        self._up: dict[int, bool] = {}
-        self._silent: set[int] = set()
+        self.lines = Lines()
+        self._parked: dict[int, ParkedUpdates] = {}
+        self._silence = SilenceWatch(s.silence_ns)
+        self._looked_ns = -TRACKS_NS
         self._reconnect_asked: set[int] = set()
-        self._last_timer_ns: int | None = None
-        self._utc_offset_ns: int | None = None
-        self._diff: Diff | None = None
-        self._body: bytes = b""
-        self._counts: dict[str, int] = dict.fromkeys(COUNTS, 0)
-        self._actions: dict[Action, Callable[[BookTrack, int], None]] = {
-            Action.BUFFER: self._buffer,
-            Action.CLEAR_BUFFER: self._clear_buffer,
-            Action.REPORT_GAP: self._report_gap,
-            Action.ASK_TOKEN: self._ask_token,
-            Action.REQUEST_SNAPSHOT: self._send_request,
-            Action.LOAD_SNAPSHOT: self._load_snapshot,
-            Action.DROP_SNAPSHOT: self._drop_snapshot,
-            Action.RETURN_TOKEN: self._return_token,
-        }
+        if s.merges:
+            self._merge()
         for row in instruments:
             self._adopt(row)
 
@@ -113,6 +102,10 @@ class FeedSession:
         s = self.settings
         buffer = DiffBuffer(s.buffer_frames, s.buffer_bytes)
         self._tracks[row.instrument_id] = BookTrack(row.instrument_id, row.symbol, stream, buffer)
+        index = self.adapter.index_symbol(row)
+        if index:
+            self.core.add_index(row.instrument_id, index)
+        self.pump.watch(row.instrument_id, row.tick_size)
 
     def add_instrument(self, instrument: Instrument, stream: int, now_ns: int | None = None) -> None:
         """Add an instrument to core and session; if its connection stands, its snapshot is asked for at once.
@@ -122,22 +115,8 @@ class FeedSession:
         """
         self.core.add_instrument(instrument, stream)
         self._track(instrument, stream)
-        if self._up.get(stream, False):
+        if self._is_up(stream):
             self._fire(self._tracks[instrument.instrument_id], Event.SOCKET_UP, self._time(now_ns))
-
-    def state(self, instrument_id: int) -> BookState:
-        """State of a book.
-
-        Raises:
-            FeedError: the instrument is not in this session.
-        """
-        return self._find(instrument_id).state
-
-    def _find(self, instrument_id: int) -> BookTrack:
-        track = self._tracks.get(instrument_id)
-        if track is None:
-            raise FeedError(f"instrument {instrument_id} is not in this session")
-        return track
 
     def _time(self, now_ns: int | None) -> int:
         return self._now_ns() if now_ns is None else now_ns
@@ -149,22 +128,27 @@ class FeedSession:
 
         A frame on a connection that was not announced announces it.
         """
-        if not self._up.get(connection, False):
+        if not self.lines.get(connection).is_up:
             self.on_connected(connection, frame_ns)
         return self.pump.feed(frame, frame_ns, connection)
 
     def on_result(self, code: int, frame: bytes, frame_ns: int, connection: int) -> None:
-        """Deal with a frame the core left to the session (any code but APPLIED and PUBLISHED)."""
+        """Deal with a frame the core left to the session (any code but APPLIED, PUBLISHED and LATE)."""
+        self._deal(code, frame, frame_ns, connection, self.lines.get(connection).line)
+
+    def _deal(self, code: int, frame: bytes, frame_ns: int, connection: int, line: int) -> None:
         core = self.core
         if code in DEPTH_RESULTS:
-            self._on_depth(self._tracks[core.instrument_id], frame, frame_ns)
+            self._on_depth(self._tracks[core.instrument_id], code, frame, frame_ns, line)
         elif code == FrameResult.CROSSED:
             self._counts["crossed"] += 1
             self._fire(self._tracks[core.instrument_id], Event.CROSSED, frame_ns)
+        elif code == FrameResult.CHECKSUM:
+            self._on_checksum(self._tracks[core.instrument_id], core.error, frame, frame_ns)
         elif code == FrameResult.UNKNOWN_SYMBOL:
-            self._on_unknown(core.error)
+            self.findings.unknown(core.error)
         elif code == FrameResult.CONTROL:
-            self._on_control(frame)
+            self.findings.control(self.adapter.on_control(frame), connection)
         else:
             self._reject(core.error, frame, frame_ns, connection)
             track = self._tracks.get(core.instrument_id)
@@ -172,18 +156,38 @@ class FeedSession:
                 self._counts["bad_levels"] += 1
                 self._fire(track, Event.BAD_LEVEL, frame_ns)
 
-    def _on_depth(self, track: BookTrack, frame: bytes, frame_ns: int) -> None:
+    def _on_depth(self, track: BookTrack, code: int, frame: bytes, frame_ns: int, line: int) -> None:
         core = self.core
         diff = Diff(core.first_sequence, core.last_sequence, core.previous_sequence, frame, frame_ns)
         is_applied = track.state in (BookState.LIVE, BookState.STALE)
         proven = core.proven_sequence(track.instrument_id) if is_applied else track.buffer.last_sequence
-        sequences = (diff.first_sequence, diff.last_sequence, diff.previous_sequence)
+        if core.is_snapshot:
+            self._diff = diff
+            # To a LIVE book it comes here only when it is older than what the book holds.
+            self._counts["duplicates" if track.state is BookState.LIVE else "stream_snapshots"] += 1
+            self._fire(track, Event.STREAM_SNAPSHOT, frame_ns)
+            self._take_up(track)
+            return
         # An empty buffer has nothing to compare with: its first update is in sequence by definition.
-        event = classify(self.adapter.rule, proven, *sequences) if proven else Event.DEPTH_IN_SEQUENCE
+        event = Event.DEPTH_IN_SEQUENCE
+        if code == FrameResult.DUPLICATE:
+            event = Event.DEPTH_OLD
+        elif proven:
+            event = classify(
+                self.adapter.rule, proven, *diff[:3],
+                is_unnumbered=core.is_unnumbered, overlaps=core.allows_overlap and core.is_late,
+            )  # fmt: skip
+        if event is Event.DEPTH_GAP and line != GIVEN_UP and self._parks(track, diff, line, proven):
+            return
         self._diff = diff
         if event is Event.DEPTH_OLD:
             self._counts["duplicates"] += 1
-            if track.count_old(proven) >= self.settings.old_updates_max:
+            if core.is_late and track.state is BookState.STALE and self._is_carried(track):
+                return  # of the slower line: the faster one heals the book
+            if (
+                not self._is_late(track, is_applied)
+                and track.count_old(proven) >= self.settings.old_updates_max
+            ):
                 self._counts["rewinds"] += 1
                 event = Event.DEPTH_REWOUND
         if (
@@ -193,30 +197,19 @@ class FeedSession:
         ):
             return
         self._fire(track, event, frame_ns)
+        if line >= 0 and event is Event.DEPTH_IN_SEQUENCE:
+            self._take_up(track)
 
-    def _apply(self, track: BookTrack, diff: Diff) -> bool:
-        """Apply an update outside the core's LIVE path; False = it disproved the book (dealt with)."""
-        try:
-            self.core.apply_depth(track.instrument_id, diff.frame, diff.frame_ns)
-        except DecodeError as error:
-            self._reject(str(error), diff.frame, diff.frame_ns, track.stream)
-            self._counts["bad_levels"] += 1
-            self._fire(track, Event.BAD_LEVEL, diff.frame_ns)
-            return False
-        return True
+    def _is_late(self, track: BookTrack, is_applied: bool) -> bool:
+        """Whether the old update under way came late over another line; numbers that began anew did not."""
+        core = self.core
+        return core.is_late or (
+            is_applied and (core.is_unnumbered or core.venue_utc_ns < self._venue_utc_ns(track))
+        )
 
-    def _on_unknown(self, error: str) -> None:
-        self._counts["unknown_symbols"] += 1
-        name = error.partition("'")[2].rstrip("'") or error
-        if name in self.unknown_symbols or len(self.unknown_symbols) < UNKNOWN_SYMBOLS_MAX:
-            self.unknown_symbols[name] = self.unknown_symbols.get(name, 0) + 1
-
-    def _on_control(self, frame: bytes) -> None:
-        self._counts["control"] += 1
-        event = self.adapter.on_control(frame)
-        if event.is_error:
-            self._counts["control_errors"] += 1
-            self.control_errors.append(f"request {event.request_id}: code {event.code}: {event.text}")
+    def _venue_utc_ns(self, track: BookTrack) -> int:
+        certificate = self.core.certificate(track.instrument_id)
+        return 0 if certificate is None else certificate.venue_utc_ns
 
     def take_rejections(self) -> list[Rejection]:
         """Take out the rejections kept since the last call."""
@@ -224,236 +217,217 @@ class FeedSession:
         self.rejections.clear()
         return taken
 
-    def _reject(self, error: str, frame: bytes, frame_ns: int, connection: int) -> None:
-        self._counts["rejected"] += 1
-        self.rejections.append(Rejection(frame_ns, connection, error, frame[:KEPT_FRAME_BYTES]))
+    # ---- lines: what waits for what ------------------------------------------------------------
 
-    # ---- the table ---------------------------------------------------------------------------
-
-    def _fire(self, track: BookTrack, event: Event, now_ns: int, reason: BookReason | None = None) -> None:
-        """Take one step of the table. The new state is set before its actions run."""
-        step = TABLE[track.state, event]
-        why = REASON.get(event, BookReason.NONE) if reason is None else reason
-        is_resync = event is Event.TOKEN_GRANTED and track.live_ns is not None
-        if step.state is not track.state or event in REASON_ALWAYS or is_resync:
-            reached = BookState(self.core.set_state(track.instrument_id, step.state, why, now_ns))
-            if reached is not step.state:  # the core refused: a crossed book never becomes LIVE
-                self._counts["crossed"] += 1
-                self._fire(track, Event.CROSSED, now_ns)
-                return
-            self._counts["resyncs"] += is_resync
-            self.queue.on_state(track, step.state, now_ns)
-        for action in step.actions:
-            self._actions[action](track, now_ns)
-
-    def _buffer(self, track: BookTrack, now_ns: int) -> None:
-        diff = self._diff
-        if diff is None:
-            return
-        if not track.buffer.append(diff):
-            self._counts["buffer_overflows"] += 1
-            self._counts["buffer_dropped"] += 1
-            self._fire(track, Event.BUFFER_OVERFLOW, now_ns)
-            return
-        self._counts["buffered"] += 1
-        if track.state is BookState.SYNCING and track.snapshot_sequence:
-            self._replay(track, now_ns)
-
-    def _clear_buffer(self, track: BookTrack, _now_ns: int) -> None:
-        self._counts["buffer_dropped"] += track.buffer.clear()
-
-    def _report_gap(self, track: BookTrack, _now_ns: int) -> None:
-        diff = self._diff
-        if diff is None:
-            return
-        expected = track.buffer.last_sequence or self.core.proven_sequence(track.instrument_id)
-        self._counts["gaps"] += 1
-        self.gaps.append(
-            Gap(
-                track.instrument_id,
-                track.symbol,
-                expected,
-                diff.first_sequence,
-                diff.last_sequence,
-                diff.previous_sequence,
-                diff.frame_ns,
-            )
-        )
-
-    def _ask_token(self, track: BookTrack, now_ns: int) -> None:
-        if not track.waiting and track.needs_snapshot:
-            self.queue.ask(track)
-            self._grant(now_ns)
-
-    def _grant(self, now_ns: int) -> None:
-        while (track := self.queue.take_due(now_ns, self._is_up)) is not None:
-            self._fire(track, Event.TOKEN_GRANTED, now_ns)
-
-    def _is_up(self, connection: int) -> bool:
-        return self._up.get(connection, False)
-
-    def _send_request(self, track: BookTrack, now_ns: int) -> None:
-        self._counts["snapshot_requests"] += 1
-        self.queue.on_request(track, now_ns)
-        self._request_snapshot(track.instrument_id)
-
-    def _return_token(self, _track: BookTrack, _now_ns: int) -> None:
-        self.queue.budget.give_back()
-
-    # ---- snapshots ---------------------------------------------------------------------------
-
-    def on_snapshot(self, instrument_id: int, body: bytes, now_ns: int | None = None) -> None:
-        """Take the body of a depth snapshot, asked for or not.
+    def add_line(self, connection: int, stream: int) -> Line:
+        """Say that a connection carries a stream that others may carry too; they are merged from now on.
 
         Raises:
-            FeedError: the instrument is not in this session.
+            FeedError: it is a line already, or the stream has as many lines as it may.
         """
-        track = self._find(instrument_id)
-        track.requested_ns = None
-        self._counts["snapshots"] += 1
-        if Action.LOAD_SNAPSHOT not in TABLE[track.state, Event.SNAPSHOT].actions:
-            self._counts["snapshots_ignored"] += 1
-        self._body = body
-        self._fire(track, Event.SNAPSHOT, self._time(now_ns))
-        self._body = b""
+        line = self.lines.add(connection, stream)
+        self.pump.set_line(connection, stream, line.line)
+        if line.line:
+            self._merge()
+        return line
 
-    def on_snapshot_failed(self, instrument_id: int, error: str, now_ns: int | None = None) -> None:
-        """Note that a snapshot could not be fetched; it is asked for again after the back-off.
+    def drop_line(self, connection: int, now_ns: int | None = None) -> None:
+        """Forget a connection for good: another one carries its stream, or nobody does."""
+        self.on_disconnected(connection, now_ns)
+        self.lines.remove(connection)
 
-        Raises:
-            FeedError: the instrument is not in this session.
-        """
-        track = self._find(instrument_id)
-        self._counts["snapshot_failures"] += 1
-        time_ns = self._time(now_ns)
-        self.rejections.append(Rejection(time_ns, -1, f"{track.symbol}: snapshot: {error}", b""))
-        self._fire(track, Event.SNAPSHOT_FAILED, time_ns)
+    def is_line_proven(self, connection: int) -> bool:
+        """Whether a connection stands and brings, in sequence, every book that others brought meanwhile."""
+        line = self.lines.get(connection)
+        has_frames = self.pump.frames(connection) > 0
+        return line.is_alive and has_frames and not self.core.lacking(line.stream, line.line)
 
-    def _load_snapshot(self, track: BookTrack, now_ns: int) -> None:
-        try:
-            track.snapshot_sequence = self.core.load_snapshot(track.instrument_id, self._body, now_ns)
-        except DecodeError as error:
-            self._counts["snapshot_failures"] += 1
-            self._reject(f"snapshot: {error}", self._body, now_ns, -1)
-            self._fire(track, Event.SNAPSHOT_FAILED, now_ns)
-            return
-        track.loaded_ns = now_ns
-        self._replay(track, now_ns)
+    def line_counts(self) -> list[LineCounts]:
+        """What each connection brought, and how often it was first."""
+        return [
+            LineCounts(line.connection, line.stream, line.line, *self.pump.arrivals(line.connection))
+            for line in self.lines
+        ]
 
-    def _drop_snapshot(self, track: BookTrack, _now_ns: int) -> None:
-        track.snapshot_sequence = 0
-        track.requested_ns = None
+    def _merge(self) -> None:
+        if not self.core.is_merging:
+            self.core.merge_lines()
+            self.core.allows_overlap = self.adapter.allows_overlap
 
-    def _replay(self, track: BookTrack, now_ns: int) -> None:
-        """Join the loaded snapshot with the buffered updates; without one to join yet, wait for it."""
-        buffer, rule = track.buffer, self.adapter.snapshot_rule
-        while len(buffer):
-            oldest = next(iter(buffer))
-            where = join(
-                rule,
-                track.snapshot_sequence,
-                oldest.first_sequence,
-                oldest.last_sequence,
-                oldest.previous_sequence,
-            )
-            if where is Join.JOINS:
-                break
-            if where is Join.AFTER:
-                self._counts["snapshots_too_old"] += 1
-                self._fire(track, Event.SNAPSHOT_TOO_OLD, now_ns)
-                return
-            buffer.pop()
-        else:
-            self._watch_snapshot(track, now_ns)
-            return
-        while len(buffer):
-            if not self._apply(track, buffer.pop()):
-                return
-        self._fire(track, Event.PROVEN, now_ns)
+    def _is_carried(self, track: BookTrack) -> bool:
+        """Whether a line that is alive has shown that it brings this book."""
+        alive = self.lines.alive(track.stream)
+        carried = self.core.carried(track.instrument_id)
+        return any(newest and alive >> number & 1 for number, newest in enumerate(carried))
 
-    def _watch_snapshot(self, track: BookTrack, now_ns: int) -> None:
-        """Give up a snapshot that the stream does not reach in time: its sequence can not be true."""
-        limit_ns = self.settings.snapshot_timeout_ns
-        if limit_ns and track.buffer.last_sequence and now_ns - track.loaded_ns > limit_ns:
-            self.on_snapshot_failed(
-                track.instrument_id,
-                f"its sequence {track.snapshot_sequence} is still ahead of the stream"
-                f" at {track.buffer.last_sequence}",
-                now_ns,
-            )
+    def _may_fill(self, track: BookTrack, line: int, proven: int) -> bool:
+        carried = self.core.carried(track.instrument_id)
+        return may_fill(carried, line, proven, self.lines.alive(track.stream))
+
+    def _parks(self, track: BookTrack, diff: Diff, line: int, proven: int) -> bool:
+        """Park an update that is ahead; False = it shows a gap."""
+        if not self.core.is_merging:
+            return False
+        number, s = track.instrument_id, self.settings
+        parked = self._parked.get(number)
+        fills = self._may_fill(track, line, proven)
+        step = MERGE_TABLE[Arrival.AHEAD, fills]
+        if step is Step.PARK:
+            if parked is None:
+                parked = self._parked[number] = ParkedUpdates(s.reorder_frames, s.reorder_bytes)
+            if parked.has(diff.last_sequence):
+                return True
+            if parked.park(diff, line):
+                self._counts["parked"] += line >= 0
+                self.core.set_parked(number, len(parked))
+                return True
+            step = MERGE_TABLE[Arrival.FULL, fills]
+        if parked is None:
+            return False
+        # The same hole is before all of them: they go on behind it in their order.
+        number_of = {one.last_sequence: (one.diff.frame, one.frame_ns) for one in parked}
+        number_of[diff.last_sequence] = (diff.frame, diff.frame_ns)
+        self._unpark(track)
+        self._give_up(track, [number_of[last] for last in sorted(number_of)])
+        return True
+
+    def _unpark(self, track: BookTrack) -> list[tuple[bytes, int]]:
+        parked = self._parked.pop(track.instrument_id, None)
+        if parked is None:
+            return []
+        self.core.set_parked(track.instrument_id, 0)
+        return [(one.diff.frame, one.frame_ns) for one in parked.take()]
+
+    def _take_up(self, track: BookTrack) -> None:
+        """Apply what was parked as far as it follows; what is still ahead is parked again."""
+        for frame, frame_ns in self._unpark(track):
+            code = self.pump.take_up(frame, frame_ns)
+            if code == FrameResult.APPLIED:
+                self._counts["filled"] += 1
+            elif code not in (FrameResult.LATE, FrameResult.DUPLICATE):
+                self._deal(code, frame, frame_ns, track.stream, TAKEN_UP)
+
+    def _give_up(self, track: BookTrack, updates: list[tuple[bytes, int]]) -> None:
+        """Go on behind a hole that nobody fills: the first update reports it as a gap."""
+        for frame, frame_ns in updates:
+            code = self.pump.take_up(frame, frame_ns)
+            if code not in (FrameResult.APPLIED, FrameResult.LATE, FrameResult.DUPLICATE):
+                self._deal(code, frame, frame_ns, track.stream, GIVEN_UP)
+
+    def on_advanced(self, instrument_id: int, frame_ns: int) -> None:  # noqa: ARG002
+        """Note an update that the core applied before parked ones of its book (called by the pump)."""
+        self._take_up(self._tracks[instrument_id])
+
+    def _look_at_parked(self, now_ns: int) -> None:
+        for number, parked in list(self._parked.items()):
+            track = self._tracks[number]
+            if len(parked) and now_ns - parked.waits_since() > self.settings.reorder_ns:
+                self._counts["waits_over"] += 1
+                self._give_up(track, self._unpark(track))
+
+    def _on_line_lost(self, stream: int, event: Event, now_ns: int) -> None:
+        """A line is lost or silent: books that no other line brings are no longer fresh."""
+        for track in list(self._tracks.values()):
+            if track.stream != stream:
+                continue
+            if not self._is_carried(track):
+                self._fire(track, event, now_ns)
+            if track.instrument_id in self._parked:
+                is_applied = track.state in (BookState.LIVE, BookState.STALE)
+                proven = (
+                    self.core.proven_sequence(track.instrument_id)
+                    if is_applied
+                    else track.buffer.last_sequence
+                )
+                step = MERGE_TABLE[Arrival.LINE_LOST, self._may_fill(track, TAKEN_UP, proven)]
+                if step is Step.GAP:
+                    self._give_up(track, self._unpark(track))
 
     # ---- connections and time ----------------------------------------------------------------
 
     def on_connected(self, connection: int, now_ns: int | None = None) -> None:
         """Note that a connection stands; books it carries ask for their snapshots if they need one."""
         time_ns = self._time(now_ns)
+        line = self.lines.get(connection)
         self._counts["connects"] += 1
-        self._up[connection] = True
-        self._silent.discard(connection)
+        line.is_up, line.is_silent = True, False
+        self.core.restart_line(line.stream, line.line)
+        self._silence.end(connection)
         self._reconnect_asked.discard(connection)
         self.pump.touch(connection, time_ns)
         self.validator.rule(connection).reset()
         self.pump.set_offset(connection, 0, False)
-        self._fire_connection(connection, Event.SOCKET_UP, time_ns)
+        if self._is_in_stream:
+            # The subscription has asked for the snapshot: one that does not come is asked for again.
+            for track in self._tracks.values():
+                if track.stream == line.stream and track.state is not BookState.LIVE:
+                    track.requested_ns = time_ns
+        self._fire_stream(line.stream, Event.SOCKET_UP, time_ns)
         self._grant(time_ns)
 
     def on_disconnected(self, connection: int, now_ns: int | None = None) -> None:
-        """Note that a connection is lost: LIVE books it carries become STALE."""
-        if not self._up.get(connection, False):
+        """Note that a connection is lost: LIVE books that no other line carries become STALE."""
+        line = self.lines.find(connection)
+        if line is None or not line.is_up:
             return
         self._counts["disconnects"] += 1
-        self._up[connection] = False
-        self._fire_connection(connection, Event.SOCKET_LOST, self._time(now_ns))
+        line.is_up = False
+        self.core.restart_line(line.stream, line.line)
+        self._on_line_lost(line.stream, Event.SOCKET_LOST, self._time(now_ns))
 
-    def _fire_connection(self, connection: int, event: Event, now_ns: int) -> None:
+    def _is_up(self, stream: int) -> bool:
+        return self.lines.is_up(stream)
+
+    def _fire_stream(self, stream: int, event: Event, now_ns: int) -> None:
         for track in list(self._tracks.values()):
-            if track.stream == connection:
+            if track.stream == stream:
                 self._fire(track, event, now_ns)
 
     def on_timer(self, now_ns: int) -> None:
         """Do what is due: silence, clock jumps, snapshot timeouts, tokens. Call it several times a second."""
         s = self.settings
-        self._watch_clock(now_ns)
-        for connection, is_up in list(self._up.items()):
-            quiet_ns = now_ns - self.pump.alive_ns(connection)
-            if not is_up:
+        if self._clock.has_jumped(now_ns):
+            self._counts["clock_jumps"] += 1
+            for track in list(self._tracks.values()):
+                self._fire(track, Event.CLOCK_JUMP, now_ns)
+        for line in self.lines:
+            if not line.is_up:
                 continue
-            if not s.silence_ns or quiet_ns <= s.silence_ns:
-                self._silent.discard(connection)
-            elif connection not in self._silent:
-                self._silent.add(connection)
+            quiet_ns = now_ns - self.pump.alive_ns(line.connection)
+            line.is_silent = 0 < s.silence_ns < quiet_ns
+            if self._silence.begins(line.connection, quiet_ns):
                 self._counts["silences"] += 1
-                self._fire_connection(connection, Event.SILENCE, now_ns)
+                self._on_line_lost(line.stream, Event.SILENCE, now_ns)
             if s.reconnect_silence_ns and quiet_ns > s.reconnect_silence_ns:
-                self._ask_reconnect(connection)
+                self._ask_line(line.connection)
+        self._look_at_parked(now_ns)
+        if now_ns - self._looked_ns >= TRACKS_NS:
+            self._looked_ns = now_ns
+            self._look_at_tracks(now_ns)
+        self._grant(now_ns)
+
+    def _look_at_tracks(self, now_ns: int) -> None:
+        s = self.settings
+        is_any_held = bool(self.suspects.held)
         for track in list(self._tracks.values()):
             asked_ns = track.requested_ns
             if asked_ns is not None and s.snapshot_timeout_ns and now_ns - asked_ns > s.snapshot_timeout_ns:
                 self.on_snapshot_failed(
                     track.instrument_id, f"no answer in {(now_ns - asked_ns) // 1_000_000} ms", now_ns
                 )
-            if track.suspect and now_ns - track.suspect_ns > SUSPECT_CLEAR_NS:
-                track.suspect = BookReason.NONE
-                self.core.set_state(track.instrument_id, track.state, BookReason.NONE, now_ns)
-        self._grant(now_ns)
+                if track.state is BookState.STALE:  # its socket was made anew, but its stream was not
+                    self._ask_reconnect(track.stream)
+            if track.suspect or is_any_held:  # a call per instrument is what an idle feed would spend most on
+                self.suspects.on_timer(track, now_ns)
 
-    def _ask_reconnect(self, connection: int) -> None:
+    def _ask_reconnect(self, stream: int) -> None:
+        for line in self.lines.of_stream(stream):
+            self._ask_line(line.connection)
+
+    def _ask_line(self, connection: int) -> None:
         if self._request_reconnect is not None and connection not in self._reconnect_asked:
             self._reconnect_asked.add(connection)
             self._request_reconnect(connection)
-
-    def _watch_clock(self, now_ns: int) -> None:
-        limit = self.settings.clock_jump_ns
-        last, self._last_timer_ns = self._last_timer_ns, now_ns
-        has_jumped = last is not None and limit > 0 and not 0 <= now_ns - last <= limit
-        if self._utc_ns is not None:
-            offset = self._utc_ns() - now_ns
-            was, self._utc_offset_ns = self._utc_offset_ns, offset
-            has_jumped |= was is not None and limit > 0 and abs(offset - was) > limit
-        if has_jumped:
-            self._counts["clock_jumps"] += 1
-            for track in list(self._tracks.values()):
-                self._fire(track, Event.CLOCK_JUMP, now_ns)
 
     # ---- validation --------------------------------------------------------------------------
 
@@ -465,19 +439,7 @@ class FeedSession:
 
     def on_suspect(self, reason: int, frame_ns: int, instrument_id: int) -> None:
         """Deal with a message that a rule found implausible (called by the pump)."""
-        track = self._tracks.get(instrument_id)
-        if track is None:
-            return
-        found = BookReason(reason)
-        self.validator.count(instrument_id, found)
-        severity = self.validator.severity(found)
-        is_new = track.suspect is not found
-        if severity >= Severity.STATUS:
-            track.suspect, track.suspect_ns = found, frame_ns
-        if severity is Severity.STALE and track.state is BookState.LIVE:
-            self._fire(track, Event.IMPLAUSIBLE, frame_ns, found)
-        elif severity >= Severity.STATUS and is_new:
-            self.core.set_state(instrument_id, track.state, found, frame_ns)
+        self.suspects.on_suspect(instrument_id, BookReason(reason), frame_ns)
 
     def on_audit_difference(self, instrument_id: int, now_ns: int | None = None) -> None:
         """Note that an independent snapshot disagrees with a book: it is disproved.
@@ -490,7 +452,8 @@ class FeedSession:
     def statistics(self) -> dict[str, int]:
         """Counts since the start; findings of the validation rules as `suspect_<reason>`."""
         found = {f"suspect_{reason.name.lower()}": count for reason, count in self.validator.totals.items()}
-        return {**self._counts, "waiting_for_token": len(self.queue), **found}
+        held = {"quarantines": self.suspects.quarantines, "quarantined": self.suspects.held}
+        return {**self._counts, "waiting_for_token": len(self.queue), **held, **found}
 
     def states(self) -> dict[str, BookState]:
         """State of every book by symbol."""

@@ -14,7 +14,8 @@ COUNTS = (
     "gaps", "rewinds", "resyncs", "snapshot_requests", "snapshots", "snapshots_ignored", "snapshots_too_old",
     "snapshot_failures", "buffered", "buffer_dropped", "buffer_overflows", "rejected", "duplicates",
     "control", "control_errors", "unknown_symbols", "silences", "clock_jumps", "connects", "disconnects",
-    "crossed", "bad_levels",
+    "crossed", "bad_levels", "checksum_errors", "stream_snapshots", "resubscribes", "notices",
+    "parked", "filled", "waits_over",
 )  # fmt: skip
 
 
@@ -38,6 +39,10 @@ class SessionSettings:
     gaps_kept: int = 10_000
     rejections_kept: int = 100
     connections: int = 64
+    merges: bool = False  # lines are merged from the start, also while each stream has one only
+    reorder_ns: int = SECOND_NS // 4  # an update behind a hole waits so long for another line to fill it
+    reorder_frames: int = 4_096  # of one book, parked at most
+    reorder_bytes: int = 8 * 1024 * 1024
     validation: ValidationSettings = field(default_factory=ValidationSettings)
 
 

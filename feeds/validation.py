@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from shm.enums import BookReason
@@ -23,6 +23,31 @@ class Severity(IntEnum):
     COUNT = 1  # counted by reason and instrument
     STATUS = 2  # and a STATUS record says so; the book's state stays
     STALE = 3  # and a LIVE book becomes STALE until its next good update
+    QUARANTINE = 4  # and after a few of them the book is kept STALE until it has been calm for a while
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """Limits of the price, volume and anomaly rules (`feeds.anomaly`); 0 switches a rule off."""
+
+    jump_bps: float = 100.0  # no price jump below this distance from the reference price ...
+    jump_scale: float = 20.0  # ... nor below this many of its usual distances
+    jump_tau_ns: int = 1_000_000_000  # time constant of the reference price
+    jump_warm_up: int = 100  # tops of book before the rule judges
+    volume_ratio: float = 50.0  # traded quantity of a bucket against the mean of those with trades
+    volume_bucket_ns: int = 1_000_000_000
+    volume_warm_up: int = 30  # buckets with trades before the rule judges
+    anomaly_probability: float = 1e-5  # wanted of a channel to call an ordinary update an anomaly
+    anomaly_warm_up: int = 5_000  # updates and trades before the score judges
+    floor_bps: float = 5.0  # smaller moves, spreads and distances are no anomaly
+    floor_gap_ns: int = 500_000_000  # nor are shorter silences
+    floor_rate: float = 64.0  # nor fewer updates within 10 ms
+
+    def __post_init__(self) -> None:
+        if min(getattr(self, name) for name in self.__slots__) < 0:
+            raise ValueError(f"a limit is negative: {self}")
+        if min(self.jump_tau_ns, self.volume_bucket_ns) < 1 or self.anomaly_probability > 0.01:
+            raise ValueError(f"a time is 0, or a probability above 0.01: {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +60,24 @@ class ValidationSettings:
     spread_severity: Severity = Severity.STATUS
     window: int = 255  # samples the offset is measured over
     warm_up: int = 50  # samples before the timestamp rule judges
+    jump_severity: Severity = Severity.STATUS
+    volume_severity: Severity = Severity.COUNT
+    anomaly_severity: Severity = Severity.STATUS
+    quarantine_findings: int = 3  # so many findings of severity QUARANTINE ...
+    quarantine_window_ns: int = 1_000_000_000  # ... within this put an instrument into quarantine
+    quarantine_calm_ns: int = 5_000_000_000  # so long without a finding end it; 0 = only by command
+    watch: WatchSettings = field(default_factory=WatchSettings)
+
+    def watched(self) -> WatchSettings | None:
+        """Limits of the watch rules without those whose severity is OFF; None when all are."""
+        rules = {
+            "jump_bps": self.jump_severity,
+            "volume_ratio": self.volume_severity,
+            "anomaly_probability": self.anomaly_severity,
+        }
+        off = {name: 0.0 for name, severity in rules.items() if severity is Severity.OFF}
+        limits = replace(self.watch, **off)  # type: ignore[arg-type]
+        return limits if any(getattr(limits, name) for name in rules) else None
 
 
 class TimestampRule:
@@ -137,7 +180,13 @@ class Validator:
     def severity(self, reason: BookReason) -> Severity:
         """Severity of a finding."""
         s = self.settings
-        return s.timestamp_severity if reason is BookReason.TIMESTAMP else s.spread_severity
+        severities = {
+            BookReason.TIMESTAMP: s.timestamp_severity,
+            BookReason.PRICE_JUMP: s.jump_severity,
+            BookReason.VOLUME_SPIKE: s.volume_severity,
+            BookReason.ANOMALY: s.anomaly_severity,
+        }
+        return severities.get(reason, s.spread_severity)
 
     def count(self, instrument_id: int, reason: BookReason) -> None:
         """Count a finding."""

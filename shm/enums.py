@@ -76,6 +76,11 @@ class BookReason(IntEnum):
     BUFFER_OVERFLOW = 14
     TIMESTAMP = 15
     SPREAD = 16
+    PRICE_JUMP = 17
+    VOLUME_SPIKE = 18
+    ANOMALY = 19
+    QUARANTINE = 20
+    DELISTED = 21
 
 
 class RecordKind(IntEnum):
@@ -86,6 +91,7 @@ class RecordKind(IntEnum):
     TRADE = 3
     STATUS = 4
     MARK = 5
+    LIQUIDATION = 6
 
 
 class IntentKind(IntEnum):

@@ -1,7 +1,8 @@
 """Replay as a library: captures through the same feed, rings, strategy, gate, OMS and paper session.
 
-Virtual time is the capture's receive time. One capture and one seed give one history, so the digest over all
-intents and fills, stamps included, is the same every time.
+Virtual time is the captures' receive time. The same captures and one seed give one history, so the digest
+over all intents and fills, stamps included, is the same every time. Captures of several venues are merged by
+receive time; the connections of each are lines of one stream.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from actors.runtime.segments import Sizes
 from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec
 from actors.runtime.virtual import VirtualWorld
 from feeds.adapter import VenueAdapter
-from feeds.capture import CaptureLine, capture_instruments, read_capture
+from feeds.capture import CaptureLine, capture_instruments, capture_venues, read_capture
 from feeds.errors import CaptureError
+from feeds.routing import CaptureRouter, Route
 from feeds.settings import SECOND_NS, Gap
-from feeds.venues import get_adapter
+from feeds.venues import ADAPTERS, get_adapter, get_adapters
 from shm.enums import BookState
 from shm.instruments import Instrument
 from shm.units import format_units
@@ -46,16 +48,16 @@ class ReplaySettings:
     """What to replay.
 
     Args:
-        venue: adapter name.
+        venue: an adapter, a family, or several of both; "" or none = what the captures themselves say.
         files: captures, merged by receive time.
-        instruments_file: instrument data; None = from the capture, or by a first pass over it.
+        instruments_file: instrument data of the only venue; None = from the capture, or by a first pass.
         seed: of every actor's random numbers.
         strategy: role of the strategy, "" = none: only the books.
         settings: the strategy's own settings.
         gateway: settings of the gateway (fees, latencies, limits).
     """
 
-    venue: str
+    venue: str | tuple[str, ...]
     files: tuple[Path, ...]
     instruments_file: Path | None = None
     seed: int = 1
@@ -74,6 +76,19 @@ class Rejected(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {time_text(self.recv_ns)}: {self.error}"
+
+
+@dataclass(slots=True)
+class VenueResult:
+    """What came of one venue's frames."""
+
+    lines: int = 0
+    snapshots: int = 0
+    feed: dict[str, int] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
+    unknown_symbols: dict[str, int] = field(default_factory=dict)
+    connections: list[dict[str, int]] = field(default_factory=list)  # frames, and how many were first or late
 
 
 @dataclass(slots=True)
@@ -105,6 +120,7 @@ class ReplayResult:
     fees_e8: int = 0
     digest: str = ""
     books: list[dict[str, Any]] = field(default_factory=list)
+    venues: dict[str, VenueResult] = field(default_factory=dict)
 
     @property
     def rejected(self) -> int:
@@ -131,14 +147,17 @@ class Replay:
 
     def __init__(self, settings: ReplaySettings) -> None:
         self.settings = settings
-        self.adapter: VenueAdapter = get_adapter(settings.venue)
+        self.adapters, self._files_of = _find_venues(settings)
         if settings.strategy:
             role_class(settings.strategy).check_settings(settings.settings)
-        # Damage is noted by `run`, which reads the same lines again.
-        rows = capture_instruments(
-            settings.files, self.adapter, settings.instruments_file, on_damage=lambda _: None
-        )
-        self.rows = [replace(row, slab=FEED_SLOT, priority=PRIORITY) for row in rows]
+        self.rows: list[Instrument] = []
+        self._symbols: list[list[str]] = []
+        for adapter, files in zip(self.adapters, self._files_of, strict=True):
+            # Damage is noted by `run`, which reads the same lines again.
+            found = capture_instruments(files, adapter, settings.instruments_file, on_damage=lambda _: None)
+            self.rows += [replace(row, slab=FEED_SLOT, priority=PRIORITY) for row in found]
+            self._symbols.append([row.symbol for row in found])
+        self._routers: dict[str, tuple[list[int], CaptureRouter]] = {}
         self._world: VirtualWorld
 
     def run(self, *, with_books: bool = False) -> ReplayResult:
@@ -150,21 +169,23 @@ class Replay:
             if len(result.damage) < KEPT:
                 result.damage.append(str(error))
 
-        lines = read_capture(self.settings.files, self.adapter, on_damage)
+        only = self.adapters[0] if len(self.adapters) == 1 else None
+        lines = read_capture(self.settings.files, only, on_damage)
         first = next(lines, None)
         if first is None:
             return result
         result.first_ns = result.last_ns = first.recv_ns
         world = self._make_world(first.recv_ns)
         try:
-            feed = self._feed(world)
-            self._take(world, feed, first, result)
+            feeds = self._feeds(world)
+            result.venues = {adapter.name: VenueResult() for adapter in self.adapters}
+            self._take(world, feeds, first, result)
             for line in lines:
-                self._take(world, feed, line, result)
+                self._take(world, feeds, line, result)
             world.settle()
-            self._read_feed(feed, result)
+            self._read_feeds(feeds, result)
             if with_books:
-                result.books = self._books(feed)
+                result.books = [book for feed in feeds for book in self._books(feed)]
             self._read_trading(world, result)
         finally:
             world.close()
@@ -174,11 +195,13 @@ class Replay:
 
     def _specs(self) -> list[WorkerSpec]:
         settings = self.settings
-        symbols = [row.symbol for row in self.rows]
-        feed = ActorSpec(1, "market_data", "feed", {
-            "venue": settings.venue, "adapter": settings.venue, "symbols": symbols, "priority": PRIORITY,
-            "session": SESSION})  # fmt: skip
-        gateway = ActorSpec(2, "order_gateway", "gateway", settings.gateway)
+        feeds = [
+            ActorSpec(number, "market_data", "feed" if number == 1 else f"feed-{adapter.name}", {
+                "venue": adapter.name, "adapter": adapter.name, "symbols": symbols, "priority": PRIORITY,
+                "session": SESSION})
+            for number, (adapter, symbols) in enumerate(zip(self.adapters, self._symbols, strict=True), 1)
+        ]  # fmt: skip
+        gateway = ActorSpec(len(feeds) + 1, "order_gateway", "gateway", settings.gateway)
         common: dict[str, Any] = {
             "epoch": 1,
             "seed": settings.seed,
@@ -189,9 +212,11 @@ class Replay:
         }
         trading = [gateway]
         if settings.strategy:
-            trading.append(ActorSpec(3, settings.strategy, settings.strategy, dict(settings.settings)))
+            trading.append(
+                ActorSpec(len(feeds) + 2, settings.strategy, settings.strategy, dict(settings.settings))
+            )
         return [
-            WorkerSpec(FEED_SLOT, "feed", "feed", actors=[feed], **common),
+            WorkerSpec(FEED_SLOT, "feed", "feed", actors=feeds, **common),
             WorkerSpec(TRADE_SLOT, "trade", "trade", actors=trading, **common),
         ]
 
@@ -205,24 +230,44 @@ class Replay:
         return world
 
     @staticmethod
-    def _feed(world: VirtualWorld) -> MarketData:
-        actor = world.host(FEED_SLOT).bindings[0].actor
-        assert isinstance(actor, MarketData)
-        return actor
+    def _feeds(world: VirtualWorld) -> list[MarketData]:
+        actors = [binding.actor for binding in world.host(FEED_SLOT).bindings]
+        return [actor for actor in actors if isinstance(actor, MarketData)]
 
-    def _take(self, world: VirtualWorld, feed: MarketData, line: CaptureLine, result: ReplayResult) -> None:
+    def _route(self, line: CaptureLine) -> Route | None:
+        """Whose a line is: a file is asked about the venues that are in it."""
+        known = self._routers.get(line.file)
+        if known is None:
+            mine = [i for i, files in enumerate(self._files_of) if line.file in map(str, files)]
+            known = (mine, CaptureRouter([self.adapters[i] for i in mine]))
+            self._routers[line.file] = known
+        route = known[1].route(line)
+        return None if route is None else Route(known[0][route.venue], route.connection)
+
+    def _take(
+        self, world: VirtualWorld, feeds: list[MarketData], line: CaptureLine, result: ReplayResult
+    ) -> None:
         if line.recv_ns - world.clock.virtual_ns > PAUSE_NS:
             result.pauses += 1
             world.clock.virtual_ns = line.recv_ns - SECOND_NS
         world.advance(line.recv_ns)
         result.last_ns = max(result.last_ns, line.recv_ns)
-        symbol = self.adapter.symbol_of_request(line.path) if line.kind == "http" else ""
+        route = self._route(line)
+        if route is None or line.kind not in ("ws", "http"):
+            result.other_lines += 1
+            world.settle()
+            return
+        feed, adapter = feeds[route.venue], self.adapters[route.venue]
+        venue = result.venues[adapter.name]
+        symbol = adapter.symbol_of_request(line.path) if line.kind == "http" else ""
         if line.kind == "ws":
+            venue.lines += 1
             result.lines += 1
-            feed.inject(line.payload, world.clock.virtual_ns)
+            feed.inject(line.payload, world.clock.virtual_ns, route.connection)
         elif not symbol:
             result.other_lines += 1
         elif feed.inject_snapshot(symbol, line.payload):
+            venue.snapshots += 1
             result.snapshots += 1
         else:
             result.unknown_snapshots[symbol] = result.unknown_snapshots.get(symbol, 0) + 1
@@ -233,20 +278,35 @@ class Replay:
 
     # ---- results --------------------------------------------------------------------------------
 
-    @staticmethod
-    def _read_feed(feed: MarketData, result: ReplayResult) -> None:
-        result.feed = {**feed.core.statistics(), **feed.session.statistics()}
-        result.gaps = list(feed.session.gaps)
-        result.unknown_symbols = dict(feed.session.unknown_symbols)
-        result.states = {symbol: state.name for symbol, state in sorted(feed.session.states().items())}
+    def _read_feeds(self, feeds: list[MarketData], result: ReplayResult) -> None:
+        is_one = len(feeds) == 1
+        for feed in feeds:
+            name, session = feed.adapter.name, feed.session
+            found = result.venues[name]
+            found.feed = {**feed.core.statistics(), **session.statistics()}
+            found.gaps = list(session.gaps)
+            found.unknown_symbols = dict(session.unknown_symbols)
+            found.states = {symbol: state.name for symbol, state in sorted(session.states().items())}
+            found.connections = [
+                {"frames": line.frames, "won": line.won, "late": line.late} for line in session.line_counts()
+            ]
+            for key, count in found.feed.items():
+                result.feed[key] = result.feed.get(key, 0) + count
+            result.gaps += found.gaps
+            for symbol, count in found.unknown_symbols.items():
+                result.unknown_symbols[symbol] = result.unknown_symbols.get(symbol, 0) + count
+            # One symbol may be traded at several venues.
+            named = found.states if is_one else {f"{name}:{s}": state for s, state in found.states.items()}
+            result.states.update(named)
 
     def _books(self, feed: MarketData) -> list[dict[str, Any]]:
-        return [self._book(feed, row) for row in feed.context.instruments]
+        rows = [row for row in feed.context.instruments if row.venue_id == feed.adapter.venue_id]
+        return [self._book(feed, row) for row in rows]
 
     def _book(self, feed: MarketData, row: Instrument) -> dict[str, Any]:
         bids, asks = feed.core.book(row.instrument_id)
         return {
-            "venue": self.settings.venue,
+            "venue": feed.adapter.name,
             "symbol": row.symbol,
             "state": BookState(feed.session.state(row.instrument_id)).name,
             "last_sequence": feed.core.proven_sequence(row.instrument_id),
@@ -271,6 +331,30 @@ class Replay:
         result.counters = trade.metrics.counters()
         result.faults = [fault.text for fault in trade.metrics.faults()]
         result.digest = gateway.journal.digest
+
+
+def _find_venues(settings: ReplaySettings) -> tuple[list[VenueAdapter], list[list[Path]]]:
+    """The venues to replay, and the captures that hold frames of each."""
+    names = (settings.venue,) if isinstance(settings.venue, str) else settings.venue
+    asked = [name for name in names if name]
+    if len(asked) == 1 and len(adapters := get_adapters(asked[0])) == 1:
+        return adapters, [list(settings.files)]
+    wanted = list(dict.fromkeys(adapter.name for name in asked for adapter in get_adapters(name)))
+    files_of: dict[str, list[Path]] = {name: [] for name in wanted}
+    for file in settings.files:
+        held = capture_venues([file])
+        for name in held:
+            if not wanted or name in wanted:
+                files_of.setdefault(name, []).append(file)
+        if not any(name in files_of for name in held):
+            among = ", ".join(wanted) or ", ".join(sorted(ADAPTERS))
+            raise CaptureError(
+                file, 0, f"no market data of {among} in the capture; say whose it is with --venue"
+            )
+    found = {name: files for name, files in files_of.items() if files}
+    if settings.instruments_file is not None and len(found) > 1:
+        raise CaptureError(settings.instruments_file, 0, "instrument data can be given for one venue only")
+    return [get_adapter(name) for name in found], list(found.values())
 
 
 def time_text(utc_ns: int) -> str:

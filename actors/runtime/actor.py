@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 STATE_BYTES_MAX = 64 * 1024
 
-HANDLERS = ("on_book", "on_bbo", "on_trade", "on_status", "on_mark")
+HANDLERS = ("on_book", "on_bbo", "on_trade", "on_status", "on_mark", "on_liquidation")
 
 
 class Actor:
@@ -84,6 +84,9 @@ class Actor:
 
     def on_mark(self, record: MarketRecord) -> Awaitable[None] | None:
         """Mark price, index price and funding."""
+
+    def on_liquidation(self, record: MarketRecord) -> Awaitable[None] | None:
+        """A position the venue liquidated: side, price and quantity as in a trade, which it is not."""
 
     def on_report(self, report: ReportRecord) -> Awaitable[None] | None:
         """An execution report about an order of this actor; `context.working` already reflects it."""

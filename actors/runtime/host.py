@@ -54,6 +54,7 @@ _KINDS = {
     "on_trade": RecordKind.TRADE,
     "on_status": RecordKind.STATUS,
     "on_mark": RecordKind.MARK,
+    "on_liquidation": RecordKind.LIQUIDATION,
 }
 
 MakeActor = Callable[[str, Context, Mapping[str, Any]], Actor]
@@ -290,7 +291,7 @@ class Host:
                 self._rings[ring].append(binding)
             self._ring_ids[ring].add(instrument_id)
         for name in used:
-            handler = self._handler(binding, name, conflate=name != "on_trade")
+            handler = self._handler(binding, name, conflate=name not in ("on_trade", "on_liquidation"))
             # Strategies first: a gateway in the same worker books and matches after the decision.
             route = Route(handler, binding, name, 1 if actor.is_critical else 0)
             binding.routes.append(route)

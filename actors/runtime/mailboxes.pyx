@@ -3,7 +3,7 @@
 
 Rings are polled in priority order with bounded work each. Within one batch of a market ring only the newest
 BOOK and the newest BBO of an instrument are dispatched, each at its own place in the ring's order; every
-TRADE, STATUS and MARK is dispatched. So what survives keeps the ring's order, and a trade never arrives
+TRADE, STATUS, MARK and LIQUIDATION is dispatched. So what survives keeps the ring's order, and a trade never arrives
 after a book that was published behind it.
 
 How much is taken at once follows from the age of the oldest record waiting, not from how many wait: while records are
@@ -16,7 +16,7 @@ from libc.string cimport memset
 
 cdef int ORDER_URGENT = 10  # up to here: reports, and market rings of priority 1
 cdef int LOOK_AGAIN = 16  # records of another ring dispatched between two looks at the urgent ones
-cdef int KINDS = 6
+cdef int KINDS = 7
 cdef int KIND_BOOK = 1
 cdef int KIND_BBO = 2
 cdef int KIND_TRADE = 3

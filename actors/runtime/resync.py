@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from actors.errors import ActorError
 from shm.book import BookSnapshot
-from shm.enums import RecordKind
+from shm.enums import InstrumentStatus, RecordKind
 from shm.instruments import Instrument
 from shm.records import MarketRecord
 
@@ -54,7 +54,9 @@ def find_instrument(instruments: Iterable[Instrument], name: str) -> Instrument:
     found = [
         row
         for row in instruments
-        if (not venue or str(row.venue_id) == venue) and symbol in (row.canonical, row.symbol)
+        if (not venue or str(row.venue_id) == venue)
+        and symbol in (row.canonical, row.symbol)
+        and row.status != InstrumentStatus.RETIRED
     ]
     if len(found) != 1:
         what = "unknown instrument" if not found else "several venues have instrument"

@@ -177,8 +177,7 @@ static inline uint32_t feed_side_count(const feed_side *d) {
 }
 
 static inline void feed_side_clear(feed_side *d) {
-    memset(d->bits, 0, sizeof d->bits);
-    memset(d->quantity, 0, FEED_BOOK_WINDOW * sizeof(uint32_t));
+    memset(d->bits, 0, sizeof d->bits); /* a quantity without its bit is never read */
     d->wide = 0;
     d->best = FEED_BOOK_WINDOW;
     feed_over_clear(&d->over);

@@ -12,7 +12,7 @@
 
 #include "feeds/native/scan.h"
 
-#define FEED_UNKNOWN_MAX 32
+#define FEED_UNKNOWN_MAX 64
 #define FEED_FIELDS_MAX 40
 
 /* ---- objects --------------------------------------------------------------------------------- */
@@ -42,6 +42,7 @@ typedef struct feed_field {
 typedef struct feed_name {
     const char *name;
     uint32_t bytes;
+    uint64_t word; /* its first eight bytes, zeros behind its end */
 } feed_name;
 
 /* Which keys of an object are wanted. Field numbers start at 1; 0 is "unknown". */
@@ -76,13 +77,20 @@ static inline uint32_t feed_key_add(feed_keymap *map, const char *name) {
     uint32_t number = ++map->count;
     map->key[number].name = name;
     map->key[number].bytes = (uint32_t)strlen(name);
+    map->key[number].word = 0;
+    memcpy(&map->key[number].word, name, map->key[number].bytes < 8 ? map->key[number].bytes : 8);
     if (map->key[number].bytes == 1) map->letter[(unsigned char)name[0] & 127] = (uint8_t)number;
     return number;
 }
 
 static inline uint32_t feed_key_find(const feed_keymap *map, const char *p, uint32_t bytes) {
+    uint64_t word;
+    memcpy(&word, p, 8);
+    if (bytes < 8) word &= bytes ? ~UINT64_C(0) >> (64 - 8 * bytes) : 0;
     for (uint32_t i = 1; i <= map->count; i++)
-        if (map->key[i].bytes == bytes && memcmp(map->key[i].name, p, bytes) == 0) return i;
+        if (map->key[i].word == word && map->key[i].bytes == bytes &&
+            (bytes <= 8 || memcmp(map->key[i].name + 8, p + 8, bytes - 8) == 0))
+            return i;
     return 0;
 }
 
@@ -156,12 +164,16 @@ static inline const char *feed_value(feed_scan *s, const char *p, const feed_key
     }
 }
 
-/* Reads the object at `p`. `inner` receives the object of map->nested_field. */
 static const char *feed_read_object(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
-                                    const feed_keymap *inner_map, feed_object *inner, int nesting) {
-    if (*p != '{') return feed_fail(s, FEED_E_TYPE, p, "message");
-    p = feed_ws(p + 1);
-    if (*p == '}') return p + 1;
+                                    const feed_keymap *inner_map, feed_object *inner, int nesting);
+
+/* Reads the members from the key at `p` to the closing brace; `inner` receives the object of map->nested_field.
+ *
+ * At the value of field `stop` it returns early: `*stopped` is set and the position is that of the value. What the
+ * value means is then known from the members before it; `feed_resume` goes on behind it. */
+static const char *feed_members(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
+                                const feed_keymap *inner_map, feed_object *inner, int nesting, uint32_t stop,
+                                int *stopped) {
     for (;;) {
         uint32_t number;
         if (*p != '"') return feed_fail(s, FEED_E_SYNTAX, p, "key");
@@ -187,6 +199,11 @@ static const char *feed_read_object(feed_scan *s, const char *p, const feed_keym
             p = feed_skip(s, p, nesting + 1, "unknown key");
         } else {
             o->seen |= 1ull << number;
+            if (number == stop) {
+                o->field[number].offset = (uint32_t)(p - s->begin);
+                *stopped = 1;
+                return p;
+            }
             if (number == map->nested_field && inner && *p == '{') {
                 o->field[number].type = FEED_T_OBJECT;
                 p = feed_read_object(s, p, inner_map, inner, NULL, NULL, nesting + 1);
@@ -200,6 +217,72 @@ static const char *feed_read_object(feed_scan *s, const char *p, const feed_keym
         if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, "message");
         p = feed_ws(p + 1);
     }
+}
+
+/* Reads the object at `p`. `inner` receives the object of map->nested_field. */
+static const char *feed_read_object(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
+                                    const feed_keymap *inner_map, feed_object *inner, int nesting) {
+    int stopped = 0;
+    if (*p != '{') return feed_fail(s, FEED_E_TYPE, p, "message");
+    p = feed_ws(p + 1);
+    if (*p == '}') return p + 1;
+    return feed_members(s, p, map, o, inner_map, inner, nesting, 0, &stopped);
+}
+
+/* Begins a frame that is one object and stops at the value of field `stop`; without that field it reads all of it. */
+static inline const char *feed_enter(feed_scan *s, const feed_keymap *map, feed_object *o, const feed_keymap *inner_map,
+                                     feed_object *inner, uint32_t stop, int *stopped) {
+    const char *p = feed_ws(s->begin);
+    *stopped = 0;
+    if (p >= s->end) return feed_fail(s, FEED_E_TRUNCATED, p, "message");
+    if (*p != '{') return feed_fail(s, FEED_E_TYPE, p, "message");
+    p = feed_ws(p + 1);
+    if (*p == '}') return p + 1;
+    return feed_members(s, p, map, o, inner_map, inner, 0, stop, stopped);
+}
+
+/* Goes on behind the value that `feed_enter` stopped at, to the end of the object. */
+static inline const char *feed_resume(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
+                                      const feed_keymap *inner_map, feed_object *inner) {
+    int stopped = 0;
+    p = feed_ws(p);
+    if (*p == '}') return p + 1;
+    if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, "message");
+    return feed_members(s, feed_ws(p + 1), map, o, inner_map, inner, 0, 0, &stopped);
+}
+
+/* Whether nothing stands behind the frame's object. */
+static inline int feed_leave(feed_scan *s, const char *p) {
+    p = feed_ws(p);
+    if (p == s->end) return 1;
+    feed_fail(s, FEED_E_TRAILING, p, "message");
+    return 0;
+}
+
+/* Reads over the value at `p`, checking all of it. */
+static inline const char *feed_over_value(feed_scan *s, const char *p) { return feed_skip(s, p, 1, "data"); }
+
+/* The next object of the list at `p` ('[' or behind an object): reset and filled, `*done` set at the end instead. */
+static inline const char *feed_next_object(feed_scan *s, const char *p, int first, const feed_keymap *map, feed_object *o,
+                                           int nesting, int *done) {
+    *done = 0;
+    if (first) {
+        if (*p != '[') return feed_fail(s, FEED_E_TYPE, p, "data");
+        p = feed_ws(p + 1);
+    } else {
+        p = feed_ws(p);
+        if (*p == ',') {
+            p = feed_ws(p + 1);
+            first = 2;
+        }
+    }
+    if (first != 2 && *p == ']') {
+        *done = 1;
+        return p + 1;
+    }
+    if (!first) return feed_fail(s, FEED_E_SYNTAX, p, "data");
+    feed_object_reset(o, o->levels[0], o->levels[1]);
+    return feed_read_object(s, p, map, o, NULL, NULL, nesting);
 }
 
 /* Reads a whole frame that is one object, nothing behind it. */
@@ -256,6 +339,60 @@ static inline int feed_want_ms(feed_scan *s, const feed_keymap *map, const feed_
     return 1;
 }
 
+/* An integer that may be negative, at most 18 digits. */
+static inline int feed_want_signed(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
+                                   int64_t *out) {
+    if (feed_has(o, number) && o->field[number].type == FEED_T_NUMBER) {
+        const char *start = s->begin + o->field[number].offset, *p = start + 1;
+        int64_t v = 0;
+        while (feed_digit(*p) && p - start <= 18) v = v * 10 + (*p++ - '0');
+        if (*start != '-' || feed_digit(*p) || *p == '.' || (*p | 32) == 'e') {
+            feed_fail(s, FEED_E_TYPE, start, map->key[number].name);
+            return 0;
+        }
+        *out = -v;
+        return 1;
+    }
+    return feed_want_integer(s, map, o, number, out);
+}
+
+/* Digits in a string. */
+static inline int feed_want_digits(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
+                                   int64_t *out) {
+    if (!feed_want(s, map, o, number, FEED_T_STRING)) return 0;
+    const feed_field *f = &o->field[number];
+    const char *p = s->begin + f->offset;
+    uint64_t v = 0;
+    for (uint32_t i = 0; i < f->bytes; i++) {
+        if (!feed_digit(p[i])) {
+            feed_fail(s, FEED_E_NUMBER, p + i, map->key[number].name);
+            return 0;
+        }
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) || __builtin_add_overflow(v, (uint64_t)(p[i] - '0'), &v) ||
+            v > (uint64_t)INT64_MAX) {
+            feed_fail(s, FEED_E_RANGE, p, map->key[number].name);
+            return 0;
+        }
+    }
+    if (!f->bytes) {
+        feed_fail(s, FEED_E_NUMBER, p, map->key[number].name);
+        return 0;
+    }
+    *out = (int64_t)v;
+    return 1;
+}
+
+/* A millisecond stamp in a string, as ns. */
+static inline int feed_want_ms_text(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
+                                    int64_t *out) {
+    if (!feed_want_digits(s, map, o, number, out)) return 0;
+    if (__builtin_mul_overflow(*out, (int64_t)1000000, out)) {
+        feed_fail(s, FEED_E_RANGE, s->begin + o->field[number].offset, map->key[number].name);
+        return 0;
+    }
+    return 1;
+}
+
 /* A decimal in a string; a minus sign only where `is_signed`. */
 static inline int feed_want_decimal(feed_scan *s, const feed_keymap *map, const feed_object *o,
                                     uint32_t number, int is_signed, feed_decimal *out) {
@@ -278,6 +415,7 @@ static inline int feed_begin(feed_scratch *scratch, feed_scan *s, const char *p,
     s->error.field = "message";
     s->error.index = -1;
     s->error.offset = 0;
+    s->padded = 0;
     s->begin = s->end = NULL;
     if (n < 0 || n > (int64_t)FEED_FRAME_MAX) {
         s->error.code = FEED_E_SIZE;
@@ -301,6 +439,18 @@ static inline int feed_begin(feed_scratch *scratch, feed_scan *s, const char *p,
     return 1;
 }
 
+/* The item array, made when a message holds items for the first time; NULL when memory is out. */
+static inline feed_item *feed_items(feed_scratch *scratch) {
+    if (!scratch->items) scratch->items = (feed_item *)malloc(FEED_ITEMS_MAX * sizeof(feed_item));
+    return scratch->items;
+}
+
+/* Whether the text of a field is exactly `text`. */
+static inline int feed_is_text(const feed_scan *s, const feed_field *f, const char *text) {
+    size_t n = strlen(text);
+    return f->bytes == n && memcmp(s->begin + f->offset, text, n) == 0;
+}
+
 static inline int feed_scratch_create(feed_scratch *scratch) {
     memset(scratch, 0, sizeof *scratch);
     for (int i = 0; i < 2; i++) {
@@ -314,6 +464,7 @@ static inline void feed_scratch_free(feed_scratch *scratch) {
     free(scratch->text);
     free(scratch->levels[0]);
     free(scratch->levels[1]);
+    free(scratch->items);
     memset(scratch, 0, sizeof *scratch);
 }
 

@@ -171,6 +171,15 @@ static void feed_over_remove(feed_over *o, uint32_t at, uint32_t i) {
     feed_over_close(o, left + 1);
 }
 
+/* Quantity of a key, 0 = none. */
+static inline int64_t feed_over_get(const feed_over *o, int64_t key) {
+    if (o->used == 0) return 0;
+    uint32_t at = feed_over_position(o, key);
+    const feed_entry *entry = feed_over_entries(o, at);
+    uint32_t i = feed_over_within(entry, o->count[at], key);
+    return i < o->count[at] && entry[i].key == key ? entry[i].quantity : 0;
+}
+
 /* Sets the quantity of a key, 0 removes. Room must have been reserved. */
 static void feed_over_set(feed_over *o, int64_t key, int64_t quantity) {
     if (o->used == 0) {

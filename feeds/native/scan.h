@@ -27,6 +27,7 @@
 typedef struct feed_scan {
     const char *begin;
     const char *end;
+    uint32_t padded; /* a level's number ended in zeros behind its point */
     feed_error error;
 } feed_scan;
 
@@ -69,14 +70,27 @@ static FEED_COLD const char *feed_utf8(const char *p) {
     return p + more + 1;
 }
 
+/* The high bit of each byte of a little-endian word that is below n (n <= 128); exact up to the first such byte. */
+#define FEED_BYTES(c) (UINT64_C(0x0101010101010101) * (uint64_t)(unsigned char)(c))
+static inline uint64_t feed_bytes_below(uint64_t w, unsigned n) { return (w - FEED_BYTES(n)) & ~w; }
+
 /* `p` behind the opening quote; returns the position OF the closing quote. */
 static inline const char *feed_string(feed_scan *s, const char *p, int *escaped, const char *field) {
     for (;;) {
+        /* Eight bytes at once up to the first that is no plain character; the padding makes the load safe. */
+        uint64_t w, odd;
+        memcpy(&w, p, 8);
+        odd = feed_bytes_below(w ^ FEED_BYTES('"'), 1) | feed_bytes_below(w ^ FEED_BYTES('\\'), 1) |
+              feed_bytes_below(w, 0x20) | w;
+        odd &= FEED_BYTES(0x80);
+        if (!odd) {
+            p += 8;
+            continue;
+        }
+        p += __builtin_ctzll(odd) >> 3;
         unsigned char c = (unsigned char)*p;
         if (c == '"') return p;
-        if (FEED_LIKELY(c >= 0x20 && c < 0x80 && c != '\\')) {
-            p++;
-        } else if (c == '\\') {
+        if (c == '\\') {
             *escaped = 1;
             char e = p[1];
             if (e == 'u') {
@@ -264,16 +278,26 @@ static inline const char *feed_level_one(feed_scan *s, const char *p, feed_level
     if (!(p = feed_decimal_text(s, p + 1, &out->price, &decimals, field))) return NULL;
     if (out->price == 0) return feed_fail(s, FEED_E_PRICE, s->begin + out->offset, field);
     out->price_decimals = (uint16_t)decimals;
+    s->padded |= (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
     p = feed_ws(p + 1);
     if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
     p = feed_ws(p + 1);
     if (*p != '"') return feed_fail(s, FEED_E_TYPE, p, field);
     if (!(p = feed_decimal_text(s, p + 1, &out->quantity, &decimals, field))) return NULL;
     out->quantity_decimals = (uint16_t)decimals;
+    s->padded |= (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
     p = feed_ws(p + 1);
     while (!FEED_LIKELY(*p == ']')) {
         if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
         if (extra-- <= 0) return feed_fail(s, FEED_E_TYPE, p, field);
+        if (FEED_LIKELY(p[1] == '"' && feed_digit(p[2]))) {
+            const char *q = p + 3;
+            while (feed_digit(*q)) q++;
+            if (FEED_LIKELY(*q == '"')) {
+                p = feed_ws(q + 1);
+                continue;
+            }
+        }
         if (!(p = feed_skip(s, feed_ws(p + 1), 2, field))) return NULL;
         p = feed_ws(p);
     }

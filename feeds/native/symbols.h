@@ -72,4 +72,17 @@ static inline int feed_symbols_add(feed_symbols *t, const char *text, uint32_t b
     return 1;
 }
 
+/* Gives a symbol that may be there another number; otherwise as feed_symbols_add. */
+static inline int feed_symbols_set(feed_symbols *t, const char *text, uint32_t bytes, uint32_t number) {
+    uint64_t w[4];
+    if (feed_symbols_find(t, text, bytes) < 0) return feed_symbols_add(t, text, bytes, number);
+    feed_symbol_words(text, bytes, w);
+    for (uint64_t i = feed_symbol_hash(w);; i++) {
+        feed_symbol_slot *slot = &t->slot[i & (t->capacity - 1)];
+        if (memcmp(slot->word, w, sizeof w) != 0) continue;
+        slot->value = number + 1;
+        return 1;
+    }
+}
+
 #endif

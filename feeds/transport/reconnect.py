@@ -1,8 +1,15 @@
-"""When to try again: back-off with jitter as a pure policy. No clock, no randomness of its own, no I/O."""
+"""When to try again: back-off with jitter, a circuit breaker and a budget of attempts, all pure.
+
+No clock, no randomness of its own, no I/O.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
+from enum import Enum, auto
+
+from feeds.transport.throttle import TokenBucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +63,113 @@ class ReconnectState:
         self._connected_ns = None
         self.failures += 1
         return self.policy.delay_ns(self.failures, random_value)
+
+
+class BreakerState(Enum):
+    """Whether attempts are made at an address."""
+
+    CLOSED = auto()  # they are
+    OPEN = auto()  # not for a while: too many failed
+    HALF_OPEN = auto()  # one, to see
+
+
+class BreakerEvent(Enum):
+    """What a circuit breaker is told."""
+
+    FAILED = auto()  # an attempt failed
+    TRIPPED = auto()  # ... and so many did within the window
+    SUCCEEDED = auto()
+    WAITED = auto()  # the pause is over
+
+
+_CLOSED, _OPEN, _HALF_OPEN = BreakerState
+BREAKER_TABLE: dict[tuple[BreakerState, BreakerEvent], BreakerState] = {
+    (_CLOSED, BreakerEvent.FAILED): _CLOSED,
+    (_CLOSED, BreakerEvent.TRIPPED): _OPEN,
+    (_CLOSED, BreakerEvent.SUCCEEDED): _CLOSED,
+    (_CLOSED, BreakerEvent.WAITED): _CLOSED,
+    (_OPEN, BreakerEvent.FAILED): _OPEN,
+    (_OPEN, BreakerEvent.TRIPPED): _OPEN,
+    (_OPEN, BreakerEvent.SUCCEEDED): _CLOSED,  # of an attempt that was under way
+    (_OPEN, BreakerEvent.WAITED): _HALF_OPEN,
+    (_HALF_OPEN, BreakerEvent.FAILED): _OPEN,
+    (_HALF_OPEN, BreakerEvent.TRIPPED): _OPEN,
+    (_HALF_OPEN, BreakerEvent.SUCCEEDED): _CLOSED,
+    (_HALF_OPEN, BreakerEvent.WAITED): _HALF_OPEN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """How many failed attempts within `window_ns` stop all attempts at an address for `pause_ns`."""
+
+    failures: int = 10
+    window_ns: int = 10_000_000_000
+    pause_ns: int = 5_000_000_000
+
+    def __post_init__(self) -> None:
+        if self.failures < 1 or self.window_ns < 1 or self.pause_ns < 1:
+            raise ValueError(f"not a usable breaker policy: {self}")
+
+
+class CircuitBreaker:
+    """Stops attempts at an address that refuses them, for all connections there together."""
+
+    def __init__(self, policy: BreakerPolicy | None = None) -> None:
+        self.policy = policy or BreakerPolicy()
+        self.state = BreakerState.CLOSED
+        self.trips = 0
+        self._failed_ns: deque[int] = deque(maxlen=self.policy.failures)
+        self._until_ns = 0
+
+    def _step(self, event: BreakerEvent, now_ns: int) -> None:
+        state = BREAKER_TABLE[self.state, event]
+        if state is BreakerState.OPEN and self.state is not BreakerState.OPEN:
+            self.trips += 1
+            self._until_ns = now_ns + self.policy.pause_ns
+        self.state = state
+
+    def delay_ns(self, now_ns: int) -> int:
+        """Say how long an attempt must wait, 0 = make it now; in HALF_OPEN there is one for a while."""
+        if self.state is BreakerState.CLOSED:
+            return 0
+        if now_ns < self._until_ns:
+            return self._until_ns - now_ns
+        self._step(BreakerEvent.WAITED, now_ns)
+        self._until_ns = now_ns + self.policy.pause_ns
+        return 0
+
+    def on_success(self, now_ns: int) -> None:
+        """Note that an attempt succeeded."""
+        self._failed_ns.clear()
+        self._step(BreakerEvent.SUCCEEDED, now_ns)
+
+    def on_failure(self, now_ns: int) -> None:
+        """Note that an attempt failed."""
+        self._failed_ns.append(now_ns)
+        is_full = len(self._failed_ns) == self.policy.failures
+        is_trip = is_full and now_ns - self._failed_ns[0] <= self.policy.window_ns
+        self._step(BreakerEvent.TRIPPED if is_trip else BreakerEvent.FAILED, now_ns)
+
+
+class ConnectGate:
+    """Lets connection attempts at one address pass, within the venue's limit and while it answers at all.
+
+    Args:
+        per_second: attempts the venue allows, lasting.
+        burst: at once.
+        policy: of the circuit breaker.
+    """
+
+    def __init__(self, per_second: float, burst: int, policy: BreakerPolicy | None = None) -> None:
+        self.budget = TokenBucket(burst, per_second)
+        self.breaker = CircuitBreaker(policy)
+
+    def delay_ns(self, now_ns: int) -> int:
+        """Say how long an attempt must wait; 0 = make it now, its token is taken."""
+        if not self.budget.available(now_ns):
+            return max(self.budget.next_ns(now_ns) - now_ns, 1_000_000)
+        delay_ns = self.breaker.delay_ns(now_ns)
+        if not delay_ns:
+            self.budget.take(now_ns)
+        return delay_ns

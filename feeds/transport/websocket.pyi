@@ -5,7 +5,7 @@ from typing import Any
 from picows import WSFrame, WSListener, WSTransport
 
 from feeds.session import FeedSession
-from feeds.transport.reconnect import ReconnectPolicy
+from feeds.transport.reconnect import ConnectGate, ReconnectPolicy
 
 CLOSE_TOO_BIG: int
 TEXT: int
@@ -23,32 +23,38 @@ class FrameListener(WSListener):
     def oversized(self) -> int: ...
     @property
     def last_fault(self) -> str: ...
+    @property
+    def is_open(self) -> bool: ...
+    def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None: ...
 
 class CallbackListener(FrameListener):
-    def __init__(self, handler: Callable[[bytes, int], object], frame_bytes_max: int = ...) -> None: ...
+    def __init__(
+        self,
+        handler: Callable[[bytes, int], object],
+        frame_bytes_max: int = ...,
+        *,
+        on_open: Callable[[], object] | None = None,
+    ) -> None: ...
 
 class FeedListener(FrameListener):
     def __init__(self, session: FeedSession, connection: int, frame_bytes_max: int = ...) -> None: ...
     @property
     def connection(self) -> int: ...
-    @property
-    def is_open(self) -> bool: ...
-    def on_ws_connected(self, transport: WSTransport) -> None: ...
     def on_ws_disconnected(self, transport: WSTransport) -> None: ...
 
 class FeedConnection:
     url: str
-    session: FeedSession
+    session: FeedSession | None
     connection_id: int
-    listener: FeedListener | None
+    listener: FrameListener | None
     connects: int
     connect_errors: int
     last_error: str
     def __init__(
         self,
         url: str,
-        session: FeedSession,
+        session: FeedSession | None,
         connection_id: int,
         *,
         subscribe: Sequence[bytes] = ...,
@@ -61,7 +67,11 @@ class FeedConnection:
         frame_bytes_max: int = ...,
         receive_buffer_bytes: int = 0,
         sleep: Callable[[float], Awaitable[Any]] = ...,
+        make_listener: Callable[[], FrameListener] | None = None,
+        gate: ConnectGate | None = None,
     ) -> None: ...
+    def send(self, message: bytes) -> bool: ...
+    def ping(self, message: bytes, after_ns: int) -> None: ...
     @property
     def is_connected(self) -> bool: ...
     async def run(self) -> None: ...

@@ -22,11 +22,20 @@ CLOSE_TOO_BIG = 1009
 TEXT = 1
 
 
+cdef inline bint is_followed(WSFrame frame) noexcept:
+    # picows parses one frame ahead and answers a ping itself: what follows is delivered if it is data, and else maybe not.
+    return (
+        not frame.last_in_buffer and frame.tail_size > 0
+        and (<unsigned char>frame.payload_ptr[frame.payload_size] & 0x0F) <= <int>WSMsgType.BINARY
+    )
+
+
 cdef class FrameListener(WSListener):
     """Base of the listeners: stamps frames at entry, puts fragments together, answers a close, counts faults.
 
     `frame_bytes_max` bounds a message put together from fragments. A handler that raises costs this one frame: it is
-    counted in `faults`, its text kept in `last_fault`, its traceback logged, and the connection goes on.
+    counted in `faults`, its text kept in `last_fault`, its traceback logged, and the connection goes on. `on_batch_end` is
+    called when no other frame of the same socket read will follow, whatever became of the last one.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -38,6 +47,12 @@ cdef class FrameListener(WSListener):
 
     cdef int on_text(self, const char *p, Py_ssize_t n, int64_t frame_ns) except -1:
         return 0
+
+    cdef void on_batch_end(self) noexcept:
+        pass
+
+    cpdef on_ws_connected(self, WSTransport transport):
+        self.is_open = True
 
     cdef int _deliver(self, const char *p, Py_ssize_t n, int64_t frame_ns) except -1:
         cdef bint is_done = False
@@ -54,6 +69,18 @@ cdef class FrameListener(WSListener):
 
     cpdef on_ws_frame(self, WSTransport transport, WSFrame frame):
         cdef int64_t frame_ns = c_now_ns()
+        try:
+            self._take(transport, frame, frame_ns)
+        finally:
+            if not is_followed(frame):
+                self.on_batch_end()
+
+    cpdef is_user_specific_pong(self, WSFrame frame):
+        # A pong that is waited for goes no further than here.
+        self.on_batch_end()
+        return WSListener.is_user_specific_pong(self, frame)
+
+    cdef int _take(self, WSTransport transport, WSFrame frame, int64_t frame_ns) except -1:
         if frame.msg_type == WSMsgType.TEXT and frame.fin:
             self._deliver(frame.payload_ptr, frame.payload_size, frame_ns)
         elif frame.msg_type == WSMsgType.CLOSE:
@@ -65,6 +92,7 @@ cdef class FrameListener(WSListener):
             self._deliver(frame.payload_ptr, frame.payload_size, frame_ns)
         elif frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
             self._on_part(transport, frame, frame_ns)
+        return 0
 
     cdef int _on_part(self, WSTransport transport, WSFrame frame, int64_t frame_ns) except -1:
         cdef bytearray whole
@@ -86,11 +114,20 @@ cdef class FrameListener(WSListener):
 
 
 cdef class CallbackListener(FrameListener):
-    """Hands each frame to a Python callable as (bytes, frame_ns)."""
+    """Hands each frame to a Python callable as (bytes, frame_ns).
 
-    def __init__(self, handler, Py_ssize_t frame_bytes_max=16 * 1024 * 1024):
+    `on_open` is called once the handshake is done; what it raises ends the connection.
+    """
+
+    def __init__(self, handler, Py_ssize_t frame_bytes_max=16 * 1024 * 1024, *, on_open=None):
         FrameListener.__init__(self, frame_bytes_max)
         self._handler = handler
+        self._on_open = on_open
+
+    cpdef on_ws_connected(self, WSTransport transport):
+        self.is_open = True
+        if self._on_open is not None:
+            self._on_open()
 
     cdef int on_text(self, const char *p, Py_ssize_t n, int64_t frame_ns) except -1:
         self._handler(PyBytes_FromStringAndSize(p, n), frame_ns)
@@ -113,11 +150,15 @@ cdef class FeedListener(FrameListener):
         self._pump.on_text(p, n, frame_ns, self.connection)
         return 0
 
+    cdef void on_batch_end(self) noexcept:
+        self._pump.end_batch()
+
     cpdef on_ws_connected(self, WSTransport transport):
         self.is_open = True
         self._session.on_connected(self.connection, c_now_ns())
 
     cpdef on_ws_disconnected(self, WSTransport transport):
+        self._pump.end_batch()
         self._session.on_disconnected(self.connection, c_now_ns())
 
 
@@ -125,13 +166,15 @@ class FeedConnection:
     """One websocket of a feed session that is connected, subscribed and, when lost, connected again.
 
     `run()` does that until `close()`. Failed attempts and lost connections are counted and named in `last_error`; none
-    ends the loop. `random` returns values in [0, 1) for the jitter; `sleep` waits between attempts.
+    ends the loop. `make_listener` gives the FrameListener of each new socket, a FeedListener of `session` if it is not given
+    (`session` may then be None). `random` returns values in [0, 1) for the jitter; `sleep` waits between attempts. `gate`
+    (a ConnectGate that all connections to an address share) says when an attempt may be made.
     """
 
     def __init__(
         self, url, session, connection_id, *, subscribe=(), random, ssl_context=None, policy=None,
         subscribe_per_second=5.0, handshake_timeout_s=10.0, ping_idle_s=10.0, frame_bytes_max=16 * 1024 * 1024,
-        receive_buffer_bytes=0, sleep=asyncio.sleep,
+        receive_buffer_bytes=0, sleep=asyncio.sleep, make_listener=None, gate=None,
     ):
         self.url = url
         self.session = session
@@ -150,6 +193,9 @@ class FeedConnection:
         self._frame_bytes_max = frame_bytes_max
         self._receive_buffer_bytes = receive_buffer_bytes
         self._sleep = sleep
+        self._make_listener = make_listener or self._feed_listener
+        self._gate = gate
+        self._sent_ns = 0
         self._transport = None
         self._pause = None
         self._is_closing = False
@@ -163,14 +209,30 @@ class FeedConnection:
     async def run(self):
         """Keeps the connection up until `close()`. Must be awaited or held as a task."""
         while not self._is_closing:
+            await self._pass_gate()
+            if self._is_closing:
+                break
+            connects = self.connects
             await self._run_once()
             if self._is_closing:
                 break
+            if self._gate is not None and self.connects == connects:
+                self._gate.breaker.on_failure(c_now_ns())
             delay_ns = self._state.on_lost(c_now_ns(), self._random())
             await self._wait(delay_ns / throttle.SECOND_NS)
 
+    async def _pass_gate(self):
+        while self._gate is not None and not self._is_closing:
+            delay_ns = self._gate.delay_ns(c_now_ns())
+            if not delay_ns:
+                return
+            await self._wait(delay_ns / throttle.SECOND_NS)
+
+    def _feed_listener(self):
+        return FeedListener(self.session, self.connection_id, self._frame_bytes_max)
+
     async def _run_once(self):
-        listener = FeedListener(self.session, self.connection_id, self._frame_bytes_max)
+        listener = self._make_listener()
         # Frames may arrive before ws_connect returns.
         self.listener = listener
         try:
@@ -192,7 +254,10 @@ class FeedConnection:
             return
         self._transport = transport
         self.connects += 1
-        self._state.on_connected(c_now_ns())
+        self._sent_ns = c_now_ns()
+        self._state.on_connected(self._sent_ns)
+        if self._gate is not None:
+            self._gate.breaker.on_success(self._sent_ns)
         if self._is_closing:  # close() came while the attempt was under way
             self.close()
         try:
@@ -233,6 +298,19 @@ class FeedConnection:
                 raise
         finally:
             self._pause = None
+
+    def send(self, message):
+        """Sends a text now; False = the socket does not stand, and nothing was sent."""
+        if self._transport is None or self._transport.is_disconnected:
+            return False
+        self._sent_ns = c_now_ns()
+        self._transport.send(WSMsgType.TEXT, message)
+        return True
+
+    def ping(self, message, after_ns):
+        """Sends the venue's own ping if nothing was sent through `send` for `after_ns`."""
+        if message and self._transport is not None and c_now_ns() - self._sent_ns >= after_ns:
+            self.send(message)
 
     def reset(self, reason):
         """Drops the socket, so that a new one is made; `reason` is kept in `last_error`."""

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 # Name → (module, class). Loaded on demand: a worker imports the decoder of its own venue only.
 ADAPTERS: dict[str, tuple[str, str]] = {
     "binance_usdm": ("feeds.venues.binance_usdm.adapter", "BinanceUsdm"),
+    "okx": ("feeds.venues.okx.adapter", "Okx"),
+    "bybit_linear": ("feeds.venues.bybit.adapter", "BybitLinear"),
+    "bybit_spot": ("feeds.venues.bybit.adapter", "BybitSpot"),
 }
 
-VENUE_ID: dict[str, int] = {"binance_usdm": 1}
+VENUE_ID: dict[str, int] = {"binance_usdm": 1, "okx": 2, "bybit_linear": 3, "bybit_spot": 4}
+
+# A name that means several venues of one operator: one capture may hold frames of all of them.
+FAMILIES: dict[str, tuple[str, ...]] = {"bybit": ("bybit_linear", "bybit_spot")}
 
 
 def get_adapter(name: str) -> VenueAdapter:
@@ -29,6 +35,18 @@ def get_adapter(name: str) -> VenueAdapter:
     module, class_name = ADAPTERS[name]
     adapter: VenueAdapter = getattr(import_module(module), class_name)()
     return adapter
+
+
+def get_adapters(name: str) -> list[VenueAdapter]:
+    """Return the adapters of a venue, or of all venues of a family.
+
+    Raises:
+        VenueError: no venue and no family bears this name; the text lists those that exist.
+    """
+    if name not in FAMILIES and name not in ADAPTERS:
+        known = ", ".join(sorted([*ADAPTERS, *FAMILIES]))
+        raise VenueError(f"unknown venue {name!r}; known venues: {known}")
+    return [get_adapter(one) for one in FAMILIES.get(name, (name,))]
 
 
 def venue_name(venue_id: int) -> str:

@@ -45,6 +45,11 @@ enum shm_book_reason {
     SHM_BOOK_REASON_BUFFER_OVERFLOW = 14,
     SHM_BOOK_REASON_TIMESTAMP = 15,
     SHM_BOOK_REASON_SPREAD = 16,
+    SHM_BOOK_REASON_PRICE_JUMP = 17,
+    SHM_BOOK_REASON_VOLUME_SPIKE = 18,
+    SHM_BOOK_REASON_ANOMALY = 19,
+    SHM_BOOK_REASON_QUARANTINE = 20,
+    SHM_BOOK_REASON_DELISTED = 21,
 };
 
 enum shm_record_kind {
@@ -53,6 +58,7 @@ enum shm_record_kind {
     SHM_RECORD_KIND_TRADE = 3,
     SHM_RECORD_KIND_STATUS = 4,
     SHM_RECORD_KIND_MARK = 5,
+    SHM_RECORD_KIND_LIQUIDATION = 6,
 };
 
 enum shm_intent_kind {

@@ -89,6 +89,7 @@ adapter = "binance_usdm"
 websocket_url = "ws://127.0.0.1:{port}"
 rest_url = "http://127.0.0.1:{port}"
 symbols = ["BTCUSDT"]
+connections = 1 # a second line would bring, and count, each bad frame again
 [[strategies]]
 name = "maker"
 kind = "market_maker"

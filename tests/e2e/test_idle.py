@@ -15,7 +15,7 @@ import pytest
 from engine.config import EngineConfig
 from tests.kit.engine_run import EngineRun, engine, until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(150)]
 
 ACTORS = 500
 HEARTBEATS_PER_S = 1_000 / EngineConfig().heartbeat_ms

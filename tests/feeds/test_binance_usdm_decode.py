@@ -9,11 +9,11 @@ import random
 
 import pytest
 
-from feeds.decoder import DecodedMessage, MessageKind
+from feeds.decoder import TRAIT_SNAPSHOT, DecodedMessage, MessageKind
 from feeds.errors import DecodeError
 from feeds.venues.binance_usdm.decode import BinanceUsdmDecoder
 from tests.kit import naive_decode
-from tests.kit.feed_kit import recorded
+from tests.kit.feed_kit import depth_frame, recorded
 
 DEPTH = {
     "e": "depthUpdate",
@@ -269,3 +269,45 @@ def test_recorded_frames_mean_the_same_to_an_independent_decoder(name: str) -> N
             )
             kinds.add(found.kind)
     assert kinds >= {MessageKind.DEPTH, MessageKind.BBO, MessageKind.TRADE}
+
+
+# ---- liquidations, partial books -----------------------------------------------------------------
+
+
+def test_a_liquidation_order() -> None:
+    frame = (
+        b'{"e":"forceOrder","E":1568014460893,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.014",'
+        b'"p":"9910","ap":"9910","X":"FILLED","l":"0.014","z":"0.014","T":1568014460894}}'
+    )
+    m = BinanceUsdmDecoder().decode_message(frame)
+    (item,) = m.items
+    assert (m.kind, m.venue_utc_ns) == (MessageKind.LIQUIDATION, 1568014460893 * 1_000_000)
+    assert (item.symbol, item.side, item.price, item.quantity) == ("BTCUSDT", 2, (9910, 0), (14, 3))
+    assert item.venue_utc_ns == 1568014460894 * 1_000_000
+    for old, new in ((b'"SELL"', b'"SOLD"'), (b'"p":"9910"', b'"p":9910'), (b'"s":"BTCUSDT",', b"")):
+        with pytest.raises(DecodeError):
+            BinanceUsdmDecoder().decode_message(frame.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("stream", "is_whole"),
+    [
+        ("depth5@100ms", True),
+        ("depth20", True),
+        ("depth10@500ms", True),
+        ("depth@100ms", False),
+        ("depth", False),
+    ],
+)
+def test_a_partial_book_is_whole_each_time(stream: str, is_whole: bool) -> None:
+    frame = depth_frame(11, 15, 10, [(618, 7)]).replace(b"@depth@0ms", b"@" + stream.encode())
+    m = BinanceUsdmDecoder().decode_message(frame)
+    assert (m.kind, bool(m.traits & TRAIT_SNAPSHOT)) == (MessageKind.DEPTH, is_whole)
+
+
+def test_only_the_chosen_depth_stream_makes_books() -> None:
+    decoder = BinanceUsdmDecoder()
+    decoder.depth_stream = "depth@100ms"
+    assert decoder.decode_message(depth_frame(11, 15, 10)).kind == MessageKind.CONTROL
+    decoder.depth_stream = "depth@0ms"
+    assert decoder.decode_message(depth_frame(11, 15, 10)).kind == MessageKind.DEPTH

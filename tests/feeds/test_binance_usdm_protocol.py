@@ -212,7 +212,7 @@ def test_control_frames() -> None:
         b'{"error":{"code":2,"msg":"Invalid request"},"id":4}',
         b'{"code":2,"msg":"Invalid request","id":4}',
     ):
-        assert ADAPTER.on_control(frame) == (True, 4, 2, "Invalid request")
+        assert ADAPTER.on_control(frame) == (True, 4, 2, "Invalid request", ())
     assert ADAPTER.on_control(b"[]").is_error
     assert ADAPTER.on_control(b"{").is_error
 
@@ -224,3 +224,16 @@ def test_symbols_met_without_instrument_data() -> None:
     assert protocol.split_symbol("WEIRD") == ("WEIRD", "", "")
     assert ADAPTER.plain_instrument("BTCUSDT_260925", 1, 3, 1, 1).canonical == "BTC-USDT-260925"
     assert ADAPTER.plain_instrument("WEIRD", 1, 3, 1, 1).canonical == "WEIRD"
+
+
+def test_liquidations_and_contract_news_are_streams_of_their_own() -> None:
+    plans = ADAPTER.connections(["BTCUSDT"], StreamSettings(with_liquidations=True, with_status=True))
+    assert "btcusdt@forceOrder" in plans[1].streams
+    assert (plans[2].url_path, plans[2].streams) == ("/market/stream", ("!contractInfo",))
+    event = ADAPTER.on_control(b'{"e":"contractInfo","E":1,"s":"IOTAUSDT","ct":"PERPETUAL","cs":"SETTLING"}')
+    assert [tuple(n) for n in event.notices] == [("instrument", "IOTAUSDT", "SETTLING")]
+    assert ADAPTER.on_control(b'{"e":"serverShutdown","E":1}').notices[0].topic == "status"
+
+
+def test_every_depth_stream_is_public() -> None:
+    assert all(protocol.is_public(protocol.stream_name("BTCUSDT", name)) for name in ADAPTER.depth_streams)

@@ -38,10 +38,16 @@ def test_only_proof_makes_a_book_live() -> None:
 
 def test_a_disproved_book_leaves_only_by_token_or_snapshot_towards_syncing() -> None:
     leaving = {e: step.state for (s, e), step in TABLE.items() if s is DESYNC and step.state is not DESYNC}
-    assert leaving == {Event.TOKEN_GRANTED: SYNCING, Event.SNAPSHOT: SYNCING}
+    assert leaving == {
+        Event.TOKEN_GRANTED: SYNCING,
+        Event.SNAPSHOT: SYNCING,
+        Event.STREAM_SNAPSHOT: SYNCING,
+    }
 
 
-@pytest.mark.parametrize("event", [Event.DEPTH_GAP, Event.BAD_LEVEL, Event.CROSSED, Event.AUDIT_DIFFERENCE])
+@pytest.mark.parametrize(
+    "event", [Event.DEPTH_GAP, Event.BAD_LEVEL, Event.CROSSED, Event.CHECKSUM, Event.AUDIT_DIFFERENCE]
+)
 def test_what_disproves_a_live_book_asks_for_a_token(event: Event) -> None:
     step = TABLE[LIVE, event]
     assert step.state is DESYNC
@@ -81,6 +87,19 @@ def test_previous_rule() -> None:
     assert classify(rule, 100, 100, 100, 100) is Event.DEPTH_IN_SEQUENCE  # an empty heartbeat update
 
 
+def test_a_sequence_reset_follows_and_what_follows_it_too() -> None:
+    rule = ContinuityRule.PREVIOUS
+    assert classify(rule, 100, 3, 3, 100) is Event.DEPTH_IN_SEQUENCE
+    assert classify(rule, 3, 4, 4, 3) is Event.DEPTH_IN_SEQUENCE
+
+
+def test_updates_without_numbers_are_ordered_by_time() -> None:
+    rule = ContinuityRule.PREVIOUS
+    assert classify(rule, 100, 0, 101, 0, is_unnumbered=True) is Event.DEPTH_IN_SEQUENCE
+    assert classify(rule, 100, 0, 100, 0, is_unnumbered=True) is Event.DEPTH_IN_SEQUENCE
+    assert classify(rule, 100, 0, 99, 0, is_unnumbered=True) is Event.DEPTH_OLD
+
+
 def test_next_rule() -> None:
     rule = ContinuityRule.NEXT
     assert classify(rule, 100, 101, 110, 0) is Event.DEPTH_IN_SEQUENCE
@@ -103,6 +122,10 @@ def test_next_rule() -> None:
 )
 def test_inside_rule_of_snapshots(first: int, last: int, previous: int, expected: Join) -> None:
     assert join(SnapshotRule.INSIDE, 100, first, last, previous) is expected
+
+
+def test_updates_before_a_snapshot_in_the_stream_are_in_it() -> None:
+    assert join(SnapshotRule.IN_STREAM, 100, 101, 105, 100) is Join.BEFORE
 
 
 def test_next_rule_of_snapshots() -> None:

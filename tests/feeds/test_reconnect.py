@@ -1,4 +1,4 @@
-"""Back-off grows, is bounded, is scattered, and starts again after a stable connection."""
+"""Back-off grows, is bounded and scattered; the breaker opens and closes; attempts keep to their budget."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feeds.transport.reconnect import ReconnectPolicy, ReconnectState
+from feeds.transport.reconnect import (
+    BREAKER_TABLE,
+    BreakerEvent,
+    BreakerPolicy,
+    BreakerState,
+    CircuitBreaker,
+    ConnectGate,
+    ReconnectPolicy,
+    ReconnectState,
+)
 
 MS = 1_000_000
 
@@ -37,3 +46,62 @@ def test_a_stable_connection_makes_the_next_attempt_a_first_one() -> None:
 def test_an_unusable_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="policy"):
         ReconnectPolicy(initial_ns=0)
+
+
+BREAKER = BreakerPolicy(failures=3, window_ns=1000 * MS, pause_ns=500 * MS)
+
+
+def test_the_breaker_table_decides_every_case() -> None:
+    assert set(BREAKER_TABLE) == {(state, event) for state in BreakerState for event in BreakerEvent}
+    for (_, event), state in BREAKER_TABLE.items():
+        if event is BreakerEvent.SUCCEEDED:
+            assert state is BreakerState.CLOSED
+        if event is BreakerEvent.TRIPPED:
+            assert state is BreakerState.OPEN
+
+
+def test_failures_within_the_window_stop_all_attempts_for_a_while_and_then_let_one_pass() -> None:
+    breaker = CircuitBreaker(BREAKER)
+    for now in (0, 100, 200):
+        assert breaker.delay_ns(now * MS) == 0
+        breaker.on_failure(now * MS)
+    assert breaker.delay_ns(200 * MS) == 500 * MS
+    assert breaker.delay_ns(699 * MS) == 1 * MS
+    assert breaker.delay_ns(700 * MS) == 0
+    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.delay_ns(701 * MS) > 0, "one at a time"
+    breaker.on_failure(710 * MS)
+    assert breaker.delay_ns(710 * MS) == 500 * MS
+    assert breaker.trips == 2
+    assert breaker.delay_ns(1210 * MS) == 0
+    breaker.on_success(1220 * MS)
+    assert breaker.delay_ns(1220 * MS) == breaker.delay_ns(1221 * MS) == 0
+
+
+def test_failures_further_apart_than_the_window_open_nothing() -> None:
+    breaker = CircuitBreaker(BREAKER)
+    for turn in range(20):
+        breaker.on_failure(turn * 501 * MS)
+        assert breaker.delay_ns(turn * 501 * MS) == 0
+
+
+@settings(max_examples=50)
+@given(st.floats(0.5, 5), st.integers(1, 10), st.lists(st.integers(0, 400), min_size=1, max_size=60))
+def test_a_gate_never_lets_more_pass_than_the_venue_allows(
+    per_second: float, burst: int, waits: list[int]
+) -> None:
+    gate, now_ns, passed = ConnectGate(per_second, burst), 0, 0
+    for wait in waits:
+        now_ns += wait * MS
+        delay_ns = gate.delay_ns(now_ns)
+        assert delay_ns >= 0
+        passed += delay_ns == 0
+        assert passed <= burst + now_ns / 1e9 * per_second + 1e-6
+
+
+def test_a_gate_says_when_the_next_attempt_may_be_made() -> None:
+    gate = ConnectGate(2.0, 1)
+    assert gate.delay_ns(0) == 0
+    delay_ns = gate.delay_ns(0)
+    assert delay_ns == 500 * MS
+    assert gate.delay_ns(delay_ns) == 0

@@ -400,6 +400,34 @@ def test_a_callback_listener_hands_frames_on() -> None:
     running(use)
 
 
+def test_a_connection_with_its_own_listener_reconnects_like_any_other() -> None:
+    async def use(server: Server) -> None:
+        frames: asyncio.Queue[bytes] = asyncio.Queue()
+        opened: list[int] = []
+        line = FeedConnection(
+            server.url,
+            None,
+            0,
+            random=lambda: 0.0,
+            policy=FAST,
+            make_listener=lambda: CallbackListener(
+                lambda frame, _at: frames.put_nowait(frame), on_open=lambda: opened.append(1)
+            ),
+        )
+        task = asyncio.ensure_future(line.run())
+        for number in (1, 2):
+            peer = await server.arrived.get()
+            peer.text(trade(BTC))
+            assert await frames.get() == trade(BTC)
+            assert len(opened) == number
+            peer.transport.disconnect(False)
+        await server.arrived.get()
+        await ended(line, task)
+        assert line.statistics()["frames"] == 2
+
+    running(use)
+
+
 def make_authority(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """A self-signed certificate for 127.0.0.1: server context and the file a client must trust."""
     from cryptography import x509

@@ -20,7 +20,7 @@ SLOT = 128
 
 
 class Rig:
-    """One session of `binance_usdm` with its own virtual clock and a list of the snapshots asked for."""
+    """One session of a venue with its own virtual clock and a list of the snapshots asked for."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Rig:
         streams: dict[str, int] | None = None,
         **more: Any,
     ) -> None:
-        self.adapter = get_adapter("binance_usdm")
+        self.adapter = get_adapter(more.pop("venue", "binance_usdm"))
         rows = instruments or [plain("BTCUSDT"), plain("ETHUSDT")]
         self.rows = [numbered(row, number) for number, row in enumerate(rows)]
         self.now_ns = 1000 * SECOND
@@ -105,7 +105,7 @@ class Rig:
             ]
 
         return {
-            "venue": "binance_usdm",
+            "venue": self.adapter.name,
             "symbol": symbol,
             "state": self.session.state(row.instrument_id).name,
             "last_sequence": self.core.proven_sequence(row.instrument_id),
@@ -114,9 +114,11 @@ class Rig:
         }
 
 
-def plain(symbol: str, price_exponent: int = 2, quantity_exponent: int = 3) -> Instrument:
+def plain(
+    symbol: str, price_exponent: int = 2, quantity_exponent: int = 3, venue: str = "binance_usdm"
+) -> Instrument:
     """An instrument row with ticks and lots of one unit."""
-    return get_adapter("binance_usdm").plain_instrument(symbol, price_exponent, quantity_exponent, 1, 1)
+    return get_adapter(venue).plain_instrument(symbol, price_exponent, quantity_exponent, 1, 1)
 
 
 def numbered(row: Instrument, number: int) -> Instrument:

@@ -15,7 +15,7 @@ from feeds.errors import FeedError
 from feeds.settings import SECOND_NS
 from shm.errors import ShmError
 from shm.units import format_units
-from tools.replay import E8, PAUSE_NS, Replay, ReplayResult, ReplaySettings
+from tools.replay import E8, PAUSE_NS, Replay, ReplayResult, ReplaySettings, VenueResult
 
 SHOWN = 20
 EXIT_DAMAGED = 1
@@ -25,7 +25,10 @@ COUNTS = ("intents", "orders.new", "orders.replaced", "orders.canceled", "orders
 
 def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Captures, plain or gzip.")],
-    venue: Annotated[str, typer.Option(help="Whose frames these are (an adapter's name).")],
+    venue: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose frames these are; may be given several times. Else the captures say it."),
+    ] = None,
     books: Annotated[
         Path | None, typer.Option(help="Write every symbol's final full book to this file.")
     ] = None,
@@ -56,7 +59,7 @@ def replay(
     try:
         job = Replay(
             ReplaySettings(
-                venue,
+                tuple(venue or ()),
                 tuple(files),
                 instruments,
                 seed,
@@ -75,7 +78,7 @@ def replay(
         raise typer.Exit(2) from None
     seconds = time.monotonic() - began
     if json:
-        typer.echo(orjson.dumps(to_json(venue, seed, result, seconds)).decode())
+        typer.echo(orjson.dumps(to_json(seed, result, seconds)).decode())
     else:
         _show(result, seconds)
     if result.damaged_lines:
@@ -99,10 +102,13 @@ def _object(text: str) -> dict[str, Any]:
     return data
 
 
-def to_json(venue: str, seed: int, result: ReplayResult, seconds: float) -> dict[str, Any]:
-    """The result as one JSON object (books are in their own file)."""
+def to_json(seed: int, result: ReplayResult, seconds: float) -> dict[str, Any]:
+    """The result as one JSON object (books are in their own file).
+
+    Symbols of several venues are named `venue:symbol` in `states`, and `venues` has what is of each.
+    """
     return {
-        "venue": venue,
+        "venue": " ".join(result.venues),
         "seed": seed,
         "frames": result.lines,
         "snapshots": result.snapshots,
@@ -118,6 +124,7 @@ def to_json(venue: str, seed: int, result: ReplayResult, seconds: float) -> dict
         "other_lines": result.other_lines,
         "pauses": result.pauses,
         "states": result.states,
+        "venues": {name: _venue_json(found) for name, found in result.venues.items()},
         "orders": {name: result.counters.get(name, 0) for name in COUNTS},
         "positions": result.positions,
         "realized": format_units(result.realized_e8, E8),
@@ -127,6 +134,17 @@ def to_json(venue: str, seed: int, result: ReplayResult, seconds: float) -> dict
         "faults": result.faults,
         "hash": result.digest,
         "seconds": round(seconds, 3),
+    }
+
+
+def _venue_json(found: VenueResult) -> dict[str, Any]:
+    return {
+        "frames": found.lines,
+        "snapshots": found.snapshots,
+        "feed": found.feed,
+        "gaps": len(found.gaps),
+        "states": found.states,
+        "connections": found.connections,
     }
 
 
@@ -142,6 +160,10 @@ def _show(result: ReplayResult, seconds: float) -> None:
     console.print(
         "books: " + (", ".join(f"{symbol} {state}" for symbol, state in result.states.items()) or "none")
     )
+    for name, found in result.venues.items():
+        if len(found.connections) > 1:
+            counts = (f"{c['won']} first and {c['late']} late of {c['frames']}" for c in found.connections)
+            console.print(f"connections of {name}: " + "; ".join(counts))
     _list(console, "gaps", [str(gap) for gap in result.gaps])
     _list(console, "rejected", [str(rejection) for rejection in result.rejections], result.rejected)
     _list(console, "unknown symbols", _unknown(result))

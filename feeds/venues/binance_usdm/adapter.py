@@ -12,10 +12,13 @@ from feeds.adapter import (
     ConnectionPlan,
     ControlEvent,
     HttpRequest,
+    Notice,
+    ServerTime,
     SnapshotDepth,
     StreamSettings,
     VenueAdapter,
     Written,
+    text_pairs,
     unknown_symbol,
 )
 from feeds.continuity import ContinuityRule, SnapshotRule
@@ -59,6 +62,13 @@ class BinanceUsdm(VenueAdapter):
     snapshot_weight_per_minute = protocol.WEIGHT_PER_MINUTE
     snapshot_depths = tuple(SnapshotDepth(*row) for row in protocol.DEPTH_WEIGHTS)
     used_weight_header = protocol.USED_WEIGHT_HEADER
+    connects_per_second = protocol.CONNECTS_PER_SECOND
+    connect_burst = protocol.CONNECT_BURST
+    # Levels are absolute, and an update holds all changes since the one it follows: "How to manage a local
+    # order book correctly" lets the first one on a snapshot begin before it.
+    allows_overlap = True
+    connection_life_ns = protocol.CONNECTION_LIFE_NS
+    depth_streams = protocol.DEPTH_STREAMS
 
     def make_decoder(self) -> Decoder:
         """Return a new compiled decoder."""
@@ -81,10 +91,16 @@ class BinanceUsdm(VenueAdapter):
         public += [protocol.BBO_STREAM] if settings.with_bbo else []
         market = [settings.trade_stream or protocol.TRADE_STREAM]
         market += [protocol.MARK_STREAM] if settings.with_mark else []
-        return [
+        market += [protocol.LIQUIDATION_STREAM] if settings.with_liquidations else []
+        plans = [
             *self._plan(symbols, public, settings, protocol.PUBLIC_PATH, carries_depth=True),
             *self._plan(symbols, market, settings, protocol.MARKET_PATH, carries_depth=False),
         ]
+        if settings.with_status:
+            names = (protocol.CONTRACT_INFO_STREAM,)
+            subscribe = protocol.subscribe_messages(names)
+            plans.append(ConnectionPlan(protocol.MARKET_PATH, subscribe, tuple(symbols), names, False))
+        return plans
 
     def _plan(
         self,
@@ -102,6 +118,11 @@ class BinanceUsdm(VenueAdapter):
             names = tuple(protocol.stream_name(symbol, stream) for symbol in group for stream in streams)
             yield ConnectionPlan(path, protocol.subscribe_messages(names), group, names, carries_depth)
 
+    def owns_connection(self, url: str) -> bool:
+        """Say whether a URL is one of this venue's: combined streams, or one named in the path."""
+        path = urlsplit(url).path
+        return path.endswith("/stream") or path == "/ws" or "@" in path
+
     def snapshot_request(self, symbol: str, levels: int = 0) -> HttpRequest:
         """Return the request of a depth snapshot, by default of the deepest the venue gives."""
         depth = self.choose_depth(1, levels)
@@ -114,6 +135,13 @@ class BinanceUsdm(VenueAdapter):
     def time_request(self) -> HttpRequest:
         """Return the server time request."""
         return HttpRequest("GET", protocol.TIME_PATH, protocol.TIME_WEIGHT)
+
+    def read_time(self, body: bytes) -> ServerTime:
+        """Read {"serverTime": ms}."""
+        try:
+            return ServerTime(int(orjson.loads(body)["serverTime"]) * 1_000_000, 1_000_000)
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise VenueError(f"{self.name}: not the venue's time: {error!r}") from error
 
     def parse_instruments(self, body: bytes, symbols: Iterable[str] | None) -> list[Instrument]:
         """Read exchangeInfo; see `VenueAdapter.parse_instruments`.
@@ -223,6 +251,9 @@ class BinanceUsdm(VenueAdapter):
             return ControlEvent(True, 0, 0, f"not JSON: {error}")
         if not isinstance(answer, dict):
             return ControlEvent(True, 0, 0, f"not an object: {frame[:80]!r}")
+        notices = tuple(_notices(answer))
+        if notices:
+            return ControlEvent(False, 0, 0, "", notices)
         request_id = answer.get("id")
         number = request_id if isinstance(request_id, int) else 0
         nested = answer.get("error")
@@ -266,13 +297,13 @@ class BinanceUsdm(VenueAdapter):
             return
         symbol, kind = data.get("s"), data.get("e")
         if "lastUpdateId" in data:
-            levels, symbol = [*_pairs(data.get("bids")), *_pairs(data.get("asks"))], ""
+            levels, symbol = [*text_pairs(data.get("bids")), *text_pairs(data.get("asks"))], ""
         elif kind == "depthUpdate":
-            levels = [*_pairs(data.get("b")), *_pairs(data.get("a"))]
+            levels = [*text_pairs(data.get("b")), *text_pairs(data.get("a"))]
         elif kind in ("trade", "aggTrade"):
-            levels = _pairs([[data.get("p"), data.get("q")]])
+            levels = text_pairs([[data.get("p"), data.get("q")]])
         elif kind == "bookTicker":
-            levels = _pairs([[data.get("b"), data.get("B")], [data.get("a"), data.get("A")]])
+            levels = text_pairs([[data.get("b"), data.get("B")], [data.get("a"), data.get("A")]])
         else:
             return
         if not isinstance(symbol, str):
@@ -280,12 +311,12 @@ class BinanceUsdm(VenueAdapter):
         yield Written(symbol, [pair[0] for pair in levels], [pair[1] for pair in levels])
 
 
-def _pairs(levels: object) -> list[list[str]]:
-    """The (price, quantity) texts among recorded levels; what is none is left to the decoder to judge."""
-    if not isinstance(levels, list):
-        return []
-    return [
-        level
-        for level in levels
-        if isinstance(level, list) and len(level) == 2 and all(isinstance(text, str) for text in level)
-    ]
+def _notices(answer: dict[str, Any]) -> Iterator[Notice]:
+    """What "Contract Info Stream" says of an instrument, and the venue of itself before it goes down."""
+    event = answer.get("data", answer)
+    if not isinstance(event, dict):
+        return
+    if event.get("e") == "contractInfo":
+        yield Notice("instrument", str(event.get("s", "")), str(event.get("cs", "")))
+    elif event.get("e") == "serverShutdown":
+        yield Notice("status", "", "serverShutdown")

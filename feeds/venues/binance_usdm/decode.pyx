@@ -2,7 +2,7 @@
 """Binance USD-M Futures market-data frames straight from bytes to one `feed_message`.
 
 Source: Binance USD-M docs, "Diff. Book Depth Streams", "Individual Symbol Book Ticker Streams",
-"Aggregate Trade Streams", "Mark Price Stream", "Order Book" (REST); the `trade` stream is not in
+"Aggregate Trade Streams", "Mark Price Stream", "Partial Book Depth Streams", "Liquidation Order Streams", "Order Book" (REST); the `trade` stream is not in
 those pages, its fields are those of recorded frames. Keys not listed here are checked as JSON and
 read over; keys may come in any order; a frame is raw or wrapped as {"stream": …, "data": {…}}.
 """
@@ -10,10 +10,10 @@ read over; keys may come in any order; a frame is raw or wrapped as {"stream": �
 from libc.string cimport memcmp, memset
 
 from feeds.message cimport (
-    FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_PRICE, FEED_E_SEQUENCE, FEED_E_TYPE, FEED_E_UNRECOGNIZED,
-    FEED_FLAG_NOT_MARKET, FEED_MARK, FEED_NONE, FEED_SNAPSHOT, FEED_T_FALSE, FEED_T_LEVELS, FEED_T_OBJECT,
-    FEED_T_STRING, FEED_T_TRUE, FEED_TRADE, feed_begin, feed_fail, feed_field, feed_has, feed_key_add,
-    feed_object_reset, feed_read_frame, feed_want, feed_want_decimal, feed_want_integer, feed_want_ms,
+    FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_MEMORY, FEED_E_PRICE, FEED_E_SEQUENCE, FEED_E_TYPE, FEED_E_UNRECOGNIZED,
+    FEED_FLAG_NOT_MARKET, FEED_LIQUIDATION, FEED_MARK, FEED_SNAPSHOT, FEED_T_FALSE, FEED_T_LEVELS, FEED_T_OBJECT,
+    FEED_T_STRING, FEED_T_TRUE, FEED_TRADE, FEED_TRAIT_SNAPSHOT, feed_begin, feed_fail, feed_field, feed_has, feed_is_text, feed_item, feed_items, feed_key_add,
+    feed_message_reset, feed_object_reset, feed_read_frame, feed_read_object, feed_want, feed_want_decimal, feed_want_integer, feed_want_ms,
 )
 
 # Field numbers in the order of EVENT_KEYS; the outer object has the same and the wrapper's after them.
@@ -36,6 +36,7 @@ cdef enum:
     K_INDEX
     K_RATE
     K_TIME
+    K_ORDER
     K_STREAM
     K_DATA
     K_RESULT
@@ -45,7 +46,7 @@ cdef enum:
 
 # "T" is the next funding time of a mark price, the transaction time elsewhere.
 cdef tuple EVENT_KEYS = (b"e", b"E", b"s", b"U", b"u", b"pu", b"b", b"a", b"B", b"A", b"p", b"q", b"t", b"m", b"X",
-                         b"i", b"r", b"T")
+                         b"i", b"r", b"T", b"o")
 cdef tuple WRAPPER_KEYS = (b"stream", b"data", b"result", b"error", b"code", b"id")
 
 cdef enum:
@@ -54,6 +55,14 @@ cdef enum:
     S_BIDS
     S_ASKS
 
+cdef enum:
+    O_SYMBOL = 1
+    O_SIDE
+    O_PRICE
+    O_QUANTITY
+    O_TIME
+
+cdef tuple ORDER_KEYS = (b"s", b"S", b"p", b"q", b"T")
 cdef tuple SNAPSHOT_KEYS = (b"lastUpdateId", b"E", b"bids", b"asks")
 
 # The names must outlive every keymap that points to their bytes.
@@ -84,6 +93,9 @@ cdef class BinanceUsdmDecoder(Decoder):
         add_keys(&self.outer_map, EVENT_KEYS)
         add_keys(&self.outer_map, WRAPPER_KEYS)
         add_keys(&self.snapshot_map, SNAPSHOT_KEYS)
+        memset(&self.order_map, 0, sizeof(feed_keymap))
+        memset(&self.order, 0, sizeof(feed_object))
+        add_keys(&self.order_map, ORDER_KEYS)
         self.inner_map.level_field[0] = self.outer_map.level_field[0] = K_B
         self.inner_map.level_field[1] = self.outer_map.level_field[1] = K_A
         self.outer_map.nested_field = K_DATA
@@ -94,20 +106,13 @@ cdef class BinanceUsdmDecoder(Decoder):
         cdef feed_scan *s = &self.scan
         cdef feed_object *o = &self.outer
         cdef bint good = False
-        out.kind = FEED_NONE
-        out.flags = 0
-        out.symbol_bytes = 0
-        out.level_count[0] = out.level_count[1] = 0
-        out.value_count = 0
+        feed_message_reset(out)
         if feed_begin(&self.scratch, s, p, n):
             out.text = s.begin
             out.text_bytes = <uint32_t>n
             feed_object_reset(o, self.scratch.levels[0], self.scratch.levels[1])
             feed_object_reset(&self.inner, self.scratch.levels[0], self.scratch.levels[1])
             good = feed_read_frame(s, &self.outer_map, o, &self.inner_map, &self.inner)
-        else:
-            out.text = NULL
-            out.text_bytes = 0
         if good:
             if feed_has(o, K_DATA):
                 if feed_has(o, K_EVENT):
@@ -117,6 +122,8 @@ cdef class BinanceUsdmDecoder(Decoder):
                     good = (feed_want(s, &self.outer_map, o, K_STREAM, FEED_T_STRING)
                             and feed_want(s, &self.outer_map, o, K_DATA, FEED_T_OBJECT)
                             and self._event(&self.inner_map, &self.inner, out))
+                    if good and out.kind == FEED_DEPTH:
+                        self._judge_stream(out)
             elif feed_has(o, K_EVENT):
                 good = self._event(&self.outer_map, o, out)
             elif feed_has(o, K_RESULT) or feed_has(o, K_ERROR) or feed_has(o, K_CODE):
@@ -126,6 +133,51 @@ cdef class BinanceUsdmDecoder(Decoder):
                 good = False
         out.error = s.error
         return 0 if good else s.error.code
+
+    cdef void _judge_stream(self, feed_message *out) noexcept nogil:
+        """A partial depth stream, depth5, depth10, depth20, is a whole book of so many levels each time: only its name says so."""
+        cdef const feed_field *f = &self.outer.field[K_STREAM]
+        cdef const char *name = self.scan.begin + f.offset
+        cdef uint32_t at = 0
+        while at < f.bytes and name[at] != 64:  # "@"
+            at += 1
+        if at + 1 >= f.bytes:
+            return
+        if self.is_other_depth(name + at + 1, f.bytes - at - 1):
+            out.kind = FEED_CONTROL
+        elif f.bytes - at > 6 and memcmp(name + at, "@depth", 6) == 0 and 48 <= name[at + 6] <= 57:
+            out.traits |= FEED_TRAIT_SNAPSHOT
+
+    cdef bint _liquidation(self, const feed_keymap *map, feed_object *o, feed_message *out) noexcept nogil:
+        cdef feed_scan *s = &self.scan
+        cdef feed_item *item = feed_items(&self.scratch)
+        out.kind = FEED_LIQUIDATION
+        if item == NULL:
+            feed_fail(s, FEED_E_MEMORY, s.begin, "o")
+            return False
+        memset(item, 0, sizeof(feed_item))
+        feed_object_reset(&self.order, NULL, NULL)
+        if not (feed_want_ms(s, map, o, K_EVENT_TIME, &out.venue_utc_ns)
+                and feed_want(s, map, o, K_ORDER, FEED_T_OBJECT)
+                and feed_read_object(s, s.begin + o.field[K_ORDER].offset, &self.order_map, &self.order, NULL, NULL, 2) != NULL
+                and feed_want(s, &self.order_map, &self.order, O_SYMBOL, FEED_T_STRING)
+                and feed_want(s, &self.order_map, &self.order, O_SIDE, FEED_T_STRING)
+                and feed_want_decimal(s, &self.order_map, &self.order, O_PRICE, 0, &item.price)
+                and feed_want_decimal(s, &self.order_map, &self.order, O_QUANTITY, 0, &item.quantity)
+                and feed_want_ms(s, &self.order_map, &self.order, O_TIME, &item.venue_utc_ns)):
+            return False
+        if feed_is_text(s, &self.order.field[O_SIDE], "BUY"):
+            item.side = 1
+        elif feed_is_text(s, &self.order.field[O_SIDE], "SELL"):
+            item.side = 2
+        else:
+            refuse(s, FEED_E_TYPE, &self.order.field[O_SIDE], "S")
+            return False
+        item.symbol = s.begin + self.order.field[O_SYMBOL].offset
+        item.symbol_bytes = self.order.field[O_SYMBOL].bytes
+        out.items = item
+        out.item_count = 1
+        return True
 
     cdef bint _event(self, const feed_keymap *map, feed_object *o, feed_message *out) noexcept nogil:
         cdef feed_scan *s = &self.scan
@@ -140,6 +192,8 @@ cdef class BinanceUsdmDecoder(Decoder):
             out.kind = FEED_TRADE
         elif is_text(s, event, "markPriceUpdate", 15):
             out.kind = FEED_MARK
+        elif is_text(s, event, "forceOrder", 10):
+            return self._liquidation(map, o, out)
         else:
             out.kind = FEED_CONTROL
             return True
@@ -148,7 +202,6 @@ cdef class BinanceUsdmDecoder(Decoder):
             return False
         out.symbol = s.begin + o.field[K_SYMBOL].offset
         out.symbol_bytes = o.field[K_SYMBOL].bytes
-        out.first_sequence = out.last_sequence = out.previous_sequence = 0
         if out.kind == FEED_DEPTH:
             return self._depth(map, o, out)
         if out.kind == FEED_BBO:
@@ -241,13 +294,7 @@ cdef class BinanceUsdmDecoder(Decoder):
         cdef feed_scan *s = &self.scan
         cdef feed_object *o = &self.outer
         cdef bint good = False
-        out.kind = FEED_NONE
-        out.flags = 0
-        out.symbol_bytes = 0
-        out.value_count = 0
-        out.level_count[0] = out.level_count[1] = 0
-        out.first_sequence = out.previous_sequence = 0
-        out.venue_utc_ns = 0
+        feed_message_reset(out)
         if feed_begin(&self.scratch, s, p, n):
             out.text = s.begin
             out.text_bytes = <uint32_t>n
@@ -258,9 +305,6 @@ cdef class BinanceUsdmDecoder(Decoder):
                     and feed_want(s, &self.snapshot_map, o, S_ASKS, FEED_T_LEVELS))
             if good and feed_has(o, S_EVENT_TIME):
                 good = feed_want_ms(s, &self.snapshot_map, o, S_EVENT_TIME, &out.venue_utc_ns)
-        else:
-            out.text = NULL
-            out.text_bytes = 0
         if good:
             out.kind = FEED_SNAPSHOT
             out.levels[0] = self.scratch.levels[0]

@@ -35,10 +35,23 @@ USED_WEIGHT_HEADER = "x-mbx-used-weight-1m"
 SUBSCRIBE_PER_SECOND = 5.0
 STREAMS_MAX = 1024
 STREAMS_PER_MESSAGE = 200
+CONNECTION_LIFE_NS = 24 * 3600 * 1_000_000_000
+# "WebSocket API General Info": 300 connections in 5 minutes for one address; no number is told for the
+# streams.
+CONNECTS_PER_SECOND = 1.0
+CONNECT_BURST = 60  # at once: far below what five minutes allow
 
 # "Diff. Book Depth Streams", "Aggregate Trade Streams", "Individual Symbol Book Ticker Streams", "Mark Price
 # Stream".
 DEPTH_STREAM = "depth@100ms"
+# "Partial Book Depth Streams": whole books of 5, 10 or 20 levels. depth@0ms stands in recordings of 2024.
+DEPTH_STREAMS = (
+    "depth@100ms", "depth", "depth@500ms", "depth@0ms",
+    *(f"depth{levels}{speed}" for levels in (5, 10, 20) for speed in ("", "@100ms", "@500ms")),
+)  # fmt: skip
+# "Liquidation Order Streams" (at most one order per symbol and second), "Contract Info Stream" (all symbols).
+LIQUIDATION_STREAM = "forceOrder"
+CONTRACT_INFO_STREAM = "!contractInfo"
 TRADE_STREAM = "aggTrade"
 BBO_STREAM = "bookTicker"
 MARK_STREAM = "markPrice@1s"
@@ -66,7 +79,7 @@ def stream_name(symbol: str, stream: str) -> str:
 def is_public(stream: str) -> bool:
     """Say whether a stream belongs to the /public path (else to /market)."""
     parts = stream.split("@")
-    return parts[1 if len(parts) > 1 else 0] in PUBLIC_STREAMS
+    return parts[1 if len(parts) > 1 else 0].rstrip("0123456789") in PUBLIC_STREAMS
 
 
 def subscribe_messages(streams: Sequence[str], first_id: int = 1) -> tuple[bytes, ...]:

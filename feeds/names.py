@@ -1,0 +1,92 @@
+"""Instruments by name: the venue's own symbol (`BTCUSDT`) or ours (`BTC-USDT-PERP`), the same in every
+setting.
+
+Ours is `BASE-QUOTE`, `BASE-QUOTE-PERP` or `BASE-QUOTE-YYMMDD`; a contract of a thousand X is called X, its
+multiplier and its venue's symbol tell it apart. The names themselves are made by the adapters with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from feeds.errors import VenueError
+from shm.enums import InstrumentStatus
+
+if TYPE_CHECKING:
+    from feeds.adapter import VenueAdapter
+    from shm.instruments import Instrument
+
+GONE = (InstrumentStatus.DELISTED, InstrumentStatus.RETIRED)
+
+
+def resolve(text: str, rows: Iterable[Instrument], venue: str) -> Instrument:
+    """Find the row that a name means.
+
+    A symbol goes before a canonical name; of several rows of one canonical name the one that still trades is
+    meant.
+
+    Args:
+        text: symbol or canonical name, as written.
+        rows: of one venue.
+        venue: its name, for errors.
+
+    Raises:
+        VenueError: no row has this name (with close matches, by both names), or several do.
+    """
+    known = list(rows)
+    found = [row for row in known if row.symbol == text]
+    found = found or [row for row in known if row.canonical == text]
+    if len(found) > 1:
+        found = [row for row in found if row.status not in GONE] or found
+    if len(found) > 1:
+        symbols = ", ".join(row.symbol for row in found)
+        raise VenueError(f"{venue}: {text!r} is the name of several instruments, give a symbol: {symbols}")
+    if not found:
+        raise VenueError(f"{venue}: unknown instrument {text!r}{_hint(text, known)}")
+    return found[0]
+
+
+def _hint(text: str, rows: Sequence[Instrument]) -> str:
+    """Close matches by either name, the other one beside it; what merely goes on (-PERP) is close."""
+    wanted = text.upper()
+    names: dict[str, Instrument] = {}
+    for row in rows:
+        names.setdefault(row.canonical, row)
+        names[row.symbol] = row
+    close = [name for name in names if name.upper() == wanted or name.upper().startswith(f"{wanted}-")]
+    close += get_close_matches(wanted, [name for name in names if name], n=3, cutoff=0.6)
+    shown: dict[str, str] = {}
+    for name in close:
+        row = names[name]
+        shown.setdefault(row.symbol, f"{row.canonical} ({row.symbol})" if row.canonical else row.symbol)
+    return f"; close matches: {', '.join(list(shown.values())[:3])}" if shown else ""
+
+
+def choose_instruments(adapter: VenueAdapter, body: bytes, names: Sequence[str]) -> list[Instrument]:
+    """Read from instrument data the rows that these names mean, in their order; no names = all the venue has.
+
+    Args:
+        adapter: the venue.
+        body: answer to its instrument requests.
+        names: symbols or canonical names.
+
+    Raises:
+        VenueError: the data is not as documented, a name is unknown or means several, or two mean the same.
+    """
+    if not names:
+        return adapter.parse_instruments(body, None)
+    listed = adapter.listed_symbols(body)
+    if listed.issuperset(names):  # only these rows are read: another one that is odd does no harm
+        rows = adapter.parse_instruments(body, names)
+    else:
+        known = adapter.parse_instruments(body, None)
+        rows = [resolve(name, known, adapter.name) for name in names]
+    by_symbol: dict[str, str] = {}
+    for name, row in zip(names, rows, strict=True):
+        if row.symbol in by_symbol:
+            other = by_symbol[row.symbol]
+            raise VenueError(f"{adapter.name}: {other!r} and {name!r} are both {row.symbol}")
+        by_symbol[row.symbol] = name
+    return rows

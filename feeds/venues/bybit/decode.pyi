@@ -1,0 +1,4 @@
+from feeds.decoder import Decoder
+
+class BybitDecoder(Decoder):
+    def __init__(self) -> None: ...

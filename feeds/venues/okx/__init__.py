@@ -1,0 +1,1 @@
+"""OKX: SPOT, SWAP, FUTURES and OPTION instruments of one symbol namespace."""
