@@ -384,3 +384,27 @@ def test_a_port_in_use_is_named() -> None:
             await other.hub.start("127.0.0.1", run.hub.port, None)
 
     with_venue(SILENT, check)
+
+
+def test_liquidations_and_listings_have_their_streams() -> None:
+    async def test(run: VenueRun) -> None:
+        client = await connect(run, "/market/stream?streams=!forceOrder@arr/!contractInfo/btcusdt@forceOrder")
+        await run.source_done()
+        await client.until(lambda one: sum(b"contractInfo" in frame for frame in one.frames) == 4)
+        found: dict[str, list[dict[str, Any]]] = {}
+        for frame in client.frames:
+            message = orjson.loads(frame)
+            found.setdefault(message["stream"], []).append(message["data"])
+        everyone = [event["o"] for event in found["!forceOrder@arr"]]
+        own = [event["o"] for event in found["btcusdt@forceOrder"]]
+        assert own
+        assert own == [order for order in everyone if order["s"] == "BTCUSDT"]
+        assert {order["S"] for order in everyone} <= {"BUY", "SELL"}
+        states = [(event["s"], event["cs"]) for event in found["!contractInfo"]]
+        new, old = run.source.instruments()[-1].symbol, "SYM000USDT"
+        assert states == [(new, "PENDING_TRADING"), (old, "SETTLING"), (new, "TRADING"), (old, "CLOSE")]
+        rows = orjson.loads((await get(run, "/fapi/v1/exchangeInfo"))[2])["symbols"]
+        assert {row["symbol"]: row["status"] for row in rows}[old] == "CLOSE"
+
+    market = SyntheticSettings(3, 200_000.0, 3, update_limit=80_000, list_after_s=0.1, delist_after_s=0.12)
+    with_venue(market, test)

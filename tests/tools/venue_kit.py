@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -54,6 +55,17 @@ class Listener(WSListener):
             self._changed.clear()
             await self._changed.wait()
 
+    def send(self, text: bytes) -> None:
+        """Send a text frame."""
+        assert self.transport is not None
+        self.transport.send(WSMsgType.TEXT, text)
+
+    async def drain(self, ping: bytes) -> None:
+        """Wait until everything the venue sent so far is here: the answer to a text ping comes behind it."""
+        seen = len(self.frames)
+        self.send(ping)
+        await self.until(lambda one: any(b"pong" in frame[:60] for frame in one.frames[seen:]))
+
     async def ask(self, request: object) -> Any:
         """Send a request and return the reply with its id (or the next error without one)."""
         assert self.transport is not None
@@ -93,8 +105,12 @@ def with_venue(
 ) -> VenueRun:
     """Run `test` against a venue on free ports, in one uvloop."""
 
+    unlimited = options.pop("unlimited_connects", False)
+
     async def main() -> VenueRun:
         run = VenueRun(VenueSettings(market=market, **options))
+        if unlimited:
+            run.protocol.limits = replace(run.protocol.limits, connects=(0, 0.0))
         with ExitStack() as stack:
             await run.start(stack)
             try:

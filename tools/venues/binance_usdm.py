@@ -19,6 +19,10 @@ from tools.venues.binance_usdm_encode import BinanceUsdmEncoder
 from tools.venues.binance_usdm_recording import BinanceUsdmCodec
 from tools.venues.fanout import Stream
 from tools.venues.protocol import (
+    CLOSED,
+    CLOSING,
+    PRELAUNCH,
+    TRADING,
     HttpReply,
     HttpRequest,
     Limits,
@@ -33,6 +37,7 @@ from tools.venues.synthetic import (
     AGGREGATE_TRADE,
     DEPTH_REALTIME,
     DEPTH_SLOW,
+    LIQUIDATION,
     MARK_FAST,
     MARK_SLOW,
     TICKER,
@@ -52,8 +57,18 @@ STREAM_KINDS: dict[str, tuple[str, str]] = {
     "trade": ("trade", "public|market"),
     "markPrice": ("markPrice", "market"),
     "markPrice@1s": ("markPrice", "market"),
+    "forceOrder": ("forceOrder", "market"),
 }
-RECORDED_KIND = re.compile(r"(?:kline_\w+|ticker|miniTicker|forceOrder)\Z")
+# venue-wide streams → kind in statistics: "All Market Liquidation Order Streams", "Contract Info Stream"
+ALL_LIQUIDATIONS, CONTRACT_INFO = "!forceOrder@arr", "!contractInfo"
+VENUE_STREAMS = {ALL_LIQUIDATIONS: "forceOrder", CONTRACT_INFO: "contractInfo"}
+CONTRACT_STATES = {
+    TRADING: "TRADING",
+    PRELAUNCH: "PENDING_TRADING",
+    CLOSING: "SETTLING",
+    CLOSED: "CLOSE",
+}
+RECORDED_KIND = re.compile(r"(?:kline_\w+|ticker|miniTicker)\Z")
 STREAM_NAME = re.compile(r"([a-z0-9_]{1,31})@([A-Za-z0-9_@]+)\Z")
 
 SYNTHETIC_SUFFIXES: tuple[tuple[int, str], ...] = (
@@ -65,6 +80,7 @@ SYNTHETIC_SUFFIXES: tuple[tuple[int, str], ...] = (
     (TICKER, "bookTicker"),
     (AGGREGATE_TRADE, "aggTrade"),
     (TRADE, "trade"),
+    (LIQUIDATION[0], "forceOrder"),
     (MARK_SLOW, "markPrice"),
     (MARK_FAST, "markPrice@1s"),
 )
@@ -162,8 +178,11 @@ class BinanceUsdm(VenueProtocol):
             return Route(category, True, tuple(n for n in unquote("/".join(names)).split("/") if n))
         return rest_error(404, -5000, f"Path {url.path}, Method GET is invalid")
 
-    def on_text(self, client: Subscriber, text: bytes) -> bytes:
+    def on_text(self, client: Subscriber, text: bytes) -> list[bytes]:
         """Answer one request of a websocket client."""
+        return [self._on_request(client, text)]
+
+    def _on_request(self, client: Subscriber, text: bytes) -> bytes:
         try:
             request = orjson.loads(text)
         except orjson.JSONDecodeError as error:
@@ -290,12 +309,14 @@ class BinanceUsdm(VenueProtocol):
                 ],
                 "exchangeFilters": [],
                 "assets": [],
-                "symbols": [self._symbol_row(item) for item in self.source.instruments()],
+                "symbols": [
+                    self._symbol_row(item, self.source.state_of(item)) for item in self.source.instruments()
+                ],
             }
         )
 
     @staticmethod
-    def _symbol_row(item: VenueInstrument) -> dict[str, object]:
+    def _symbol_row(item: VenueInstrument, state: str) -> dict[str, object]:
         lot = {"stepSize": item.lot_text, "minQty": item.lot_text, "maxQty": "10000000"}
         return {
             "symbol": item.symbol,
@@ -303,7 +324,7 @@ class BinanceUsdm(VenueProtocol):
             "contractType": "PERPETUAL",
             "deliveryDate": 4133404800000,
             "onboardDate": 1569398400000,
-            "status": "TRADING",
+            "status": CONTRACT_STATES[state],
             "baseAsset": item.base,
             "quoteAsset": item.quote,
             "marginAsset": item.quote,
@@ -329,6 +350,8 @@ class BinanceUsdm(VenueProtocol):
 
     def make_stream(self, name: str) -> Stream | None:
         """Make a Stream for a well-formed stream name; None when the venue has no such kind of stream."""
+        if name in VENUE_STREAMS:
+            return Stream(name, VENUE_STREAMS[name], b'{"stream":"%s","data":' % name.encode())
         match = STREAM_NAME.match(name)
         if match is None:
             return None
@@ -342,16 +365,32 @@ class BinanceUsdm(VenueProtocol):
 
     def categories(self, name: str) -> tuple[str, ...]:
         """Return the path categories a well-formed stream name is served under."""
+        if name in VENUE_STREAMS:
+            return ("market",)
         return tuple(STREAM_KINDS.get(name.partition("@")[2], ("", "market"))[1].split("|"))
 
     def symbol_of(self, name: str) -> str:
         """Return the venue symbol in a well-formed stream name."""
         return name.partition("@")[0].upper()
 
-    def synthetic_streams(self, symbol: str) -> Iterator[tuple[int, str]]:
-        """Yield (kind of tools.venues.synthetic, stream name) for one symbol."""
+    def synthetic_streams(self, item: VenueInstrument) -> Iterator[tuple[int, str]]:
+        """Yield (kind of tools.venues.synthetic, stream name) for one instrument."""
         for kind, suffix in SYNTHETIC_SUFFIXES:
-            yield kind, f"{symbol.lower()}@{suffix}"
+            yield kind, f"{item.symbol.lower()}@{suffix}"
+        yield LIQUIDATION[1], ALL_LIQUIDATIONS
+
+    def common_streams(self) -> Iterator[str]:
+        """Yield the stream that tells of listings and delistings."""
+        yield CONTRACT_INFO
+
+    def announce(self, item: VenueInstrument, state: str) -> Iterator[tuple[str, bytes]]:
+        """Yield "Contract Info Stream" of an instrument's new state."""
+        now_ms = self.source.now_ms()
+        event = {
+            "e": "contractInfo", "E": now_ms, "s": item.symbol, "ps": item.symbol, "ct": "PERPETUAL",
+            "dt": 4133404800000, "ot": now_ms, "cs": CONTRACT_STATES[state],
+        }  # fmt: skip
+        yield CONTRACT_INFO, orjson.dumps(event)
 
     def encoder(self) -> BinanceUsdmEncoder:
         """Return the payload writer for synthetic markets."""

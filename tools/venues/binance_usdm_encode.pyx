@@ -7,20 +7,12 @@ Stream", "Order Book" of the venue's USD-M documents; `trade` is undocumented th
 from libc.stdint cimport int64_t, uint64_t
 
 from tools.venues.encoding cimport (
-    Encoder, put_decimal, put_text, put_unsigned, sim_best, sim_instrument, sim_level, sim_trade,
+    Encoder, put, put_decimal, put_number, put_price, put_text, put_unsigned, sim_best, sim_instrument, sim_level, sim_trade,
 )
 
 cdef enum:
     FUNDING_MS = 28800000
     MARK_DECIMALS = 8
-
-
-cdef inline char* put(char* p, const char* text) noexcept:
-    while text[0]:
-        p[0] = text[0]
-        p += 1
-        text += 1
-    return p
 
 
 cdef char* put_levels(char* p, const sim_instrument* info, const sim_level* levels, int count) noexcept:
@@ -50,18 +42,6 @@ cdef char* put_head(char* p, const sim_instrument* info, const char* kind, int64
         p = put_unsigned(p, <uint64_t> now_ms)
     p = put(p, b',"s":"')
     p = put_text(p, info.symbol, info.symbol_size)
-    p[0] = 34
-    return p + 1
-
-
-cdef char* put_number(char* p, const char* key, uint64_t value) noexcept:
-    p = put(p, key)
-    return put_unsigned(p, value)
-
-
-cdef char* put_price(char* p, const char* key, int64_t units, int decimals) noexcept:
-    p = put(p, key)
-    p = put_decimal(p, units, decimals)
     p[0] = 34
     return p + 1
 
@@ -107,7 +87,7 @@ cdef class BinanceUsdmEncoder(Encoder):
         p = put_text(p, info.symbol, info.symbol_size)
         p = put_price(p, b'","p":"', trade.price_units, info.price_decimals)
         p = put_price(p, b',"q":"', trade.quantity_units, info.quantity_decimals)
-        p = put_number(p, b',"f":', <uint64_t> trade.trade_id)
+        p = put_number(p, b',"f":', <uint64_t> (trade.trade_id - trade.fills + 1))
         p = put_number(p, b',"l":', <uint64_t> trade.trade_id)
         p = put_number(p, b',"T":', <uint64_t> now_ms)
         p = put(p, b',"m":true}' if trade.buyer_is_maker else b',"m":false}')
@@ -139,6 +119,23 @@ cdef class BinanceUsdmEncoder(Encoder):
         p = put_unsigned(p, <uint64_t> ((now_ms // FUNDING_MS + 1) * FUNDING_MS))
         p[0] = 125
         return p + 1 - out
+
+    cdef Py_ssize_t liquidation(self, char* out, const sim_instrument* info, int64_t now_ms,
+                                const sim_trade* trade) noexcept:
+        # "Liquidation Order Streams": S is the side of the order
+        cdef char* p = put_number(out, b'{"e":"forceOrder","E":', <uint64_t> now_ms)
+        p = put(p, b',"o":{"s":"')
+        p = put_text(p, info.symbol, info.symbol_size)
+        p = put(p, b'","S":"SELL","o":"LIMIT","f":"IOC"' if trade.buyer_is_maker
+                else b'","S":"BUY","o":"LIMIT","f":"IOC"')
+        p = put_price(p, b',"q":"', trade.quantity_units, info.quantity_decimals)
+        p = put_price(p, b',"p":"', trade.price_units, info.price_decimals)
+        p = put_price(p, b',"ap":"', trade.price_units, info.price_decimals)
+        p = put(p, b',"X":"FILLED"')
+        p = put_price(p, b',"l":"', trade.quantity_units, info.quantity_decimals)
+        p = put_price(p, b',"z":"', trade.quantity_units, info.quantity_decimals)
+        p = put_number(p, b',"T":', <uint64_t> now_ms)
+        return put(p, b'}}') - out
 
     cdef Py_ssize_t snapshot(self, char* out, const sim_instrument* info, int64_t now_ms, uint64_t update_id,
                              const sim_level* bids, int bid_count, const sim_level* asks, int ask_count) noexcept:

@@ -7,10 +7,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from tools.venues.recording import CaptureCodec, Diff, Frame, Snapshot
+from tools.venues.protocol import VenueInstrument
+from tools.venues.recording import CaptureCodec, Diff, Frame, Snapshot, unit_text
 
 _WRAPPER = b'{"stream":"'
 _DATA = b'","data":'
+DEPTH_SPEEDS = ("depth@0ms", "depth@100ms", "depth", "depth@250ms", "depth@500ms")
 QUOTES = ("USDT", "USDC", "BUSD", "BTC", "ETH")
 
 
@@ -19,7 +21,7 @@ class BinanceUsdmCodec(CaptureCodec):
 
     time_keys = b"ET"
 
-    def frame(self, payload: bytes) -> Frame | None:
+    def frame(self, payload: bytes, where: tuple[str, str] = ("", "")) -> Frame | None:  # noqa: ARG002
         """Return where the stream name and payload are, or None when the frame carries no stream."""
         if not payload.startswith(_WRAPPER):
             return None
@@ -30,6 +32,15 @@ class BinanceUsdmCodec(CaptureCodec):
         stop = len(payload) - payload.endswith(b"}")
         name = payload[len(_WRAPPER) : end].decode("ascii", "replace")
         return Frame(name, min(end + len(_DATA), stop), stop)
+
+    def symbol_of(self, stream: str) -> str:
+        """Return the symbol in a stream name; empty for streams of the whole venue."""
+        return "" if stream.startswith("!") else stream.partition("@")[0].upper()
+
+    def book_streams(self, symbol: str) -> Iterator[str]:
+        """Yield the speeds of a depth stream."""
+        for speed in DEPTH_SPEEDS:
+            yield f"{symbol.lower()}@{speed}"
 
     def is_diff(self, stream: str) -> bool:
         """Return whether frames of this stream change a book (the partial books `@depth5` … do not)."""
@@ -62,7 +73,7 @@ class BinanceUsdmCodec(CaptureCodec):
         except (KeyError, TypeError) as error:
             raise ValueError(f"no field {error} in a depth snapshot") from None
 
-    def encode_snapshot(self, snapshot: Snapshot, time_ms: int) -> bytes:
+    def encode_snapshot(self, symbol: str, snapshot: Snapshot, time_ms: int) -> bytes:  # noqa: ARG002
         """Encode a snapshot body as the venue does."""
         return orjson.dumps(
             {
@@ -89,18 +100,24 @@ class BinanceUsdmCodec(CaptureCodec):
         elif kind in ("trade", "aggTrade"):
             yield data["p"], data["q"]
 
-    def base_and_quote(self, symbol: str) -> tuple[str, str]:
-        """Split a symbol into base and quote."""
-        for quote in QUOTES:
-            if symbol.endswith(quote) and symbol != quote:
-                return symbol.removesuffix(quote), quote
-        return symbol, "USDT"
+    def instrument(self, symbol: str, price_decimals: int, quantity_decimals: int) -> VenueInstrument:
+        """Make an instrument from what was seen of it."""
+        base, quote = base_and_quote(symbol)
+        tick, lot = unit_text(price_decimals), unit_text(quantity_decimals)
+        return VenueInstrument(symbol, base, quote, price_decimals, quantity_decimals, tick, lot)
 
     def substitutes(self, stream: str) -> Iterator[str]:
         """Yield other speeds of a depth stream; the raw trades for aggregate trades and the reverse."""
         symbol, _, suffix = stream.partition("@")
         if self.is_diff(stream):
-            for speed in ("depth@0ms", "depth@100ms", "depth", "depth@250ms", "depth@500ms"):
-                yield f"{symbol}@{speed}"
+            yield from self.book_streams(symbol)
         elif suffix in ("trade", "aggTrade"):
             yield f"{symbol}@{'aggTrade' if suffix == 'trade' else 'trade'}"
+
+
+def base_and_quote(symbol: str) -> tuple[str, str]:
+    """Split a symbol into base and quote by the known quote currencies."""
+    for quote in QUOTES:
+        if symbol.endswith(quote) and symbol != quote:
+            return symbol.removesuffix(quote), quote
+    return symbol, "USDT"

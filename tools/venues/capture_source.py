@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from feeds.capture import CaptureLine
+from feeds.venues import ADAPTERS
 from tools.venues.errors import CaptureFormatError, SettingsError
 from tools.venues.fanout import Stream
 from tools.venues.pacing import LatenessMeter
 from tools.venues.protocol import Flush, MarketSource, VenueInstrument, VenueProtocol
-from tools.venues.recording import CaptureCodec, Diff, Frame, Snapshot, read_lines
-from tools.venues.retime import first_time, shift_times
+from tools.venues.recording import CaptureCodec, Diff, Frame, Level, Snapshot, read_lines
 
 BATCH_FRAMES = 256
+LEVELS_MAX = 1_000_000
 AT_END = ("stop", "loop", "exit")
 
 
@@ -47,7 +49,8 @@ class CaptureScan:
     streams: dict[str, int] = field(default_factory=dict)
     snapshots: dict[str, list[Snapshot]] = field(default_factory=dict)
     decimals: dict[str, _Decimals] = field(default_factory=dict)
-    exchange_info: bytes | None = None
+    exchange_info: dict[str, bytes] = field(default_factory=dict)
+    channels: dict[str, dict[str, int]] = field(default_factory=dict)
     first_recv_ns: int = 0
     first_event_ms: int = -1
     lines: int = 0
@@ -55,16 +58,18 @@ class CaptureScan:
 
 
 class RecordedBook:
-    """The venue's own book of one symbol, rebuilt from a recorded snapshot and the diffs.
+    """The venue's own book of one stream, rebuilt from a recorded snapshot and the diffs.
 
-    The rule is the venue's "How to manage a local order book correctly": drop `u < lastUpdateId`, begin with
+    A whole book in the stream proves itself, and each later `previous` equals the last before. For others the
+    rule is "How to manage a local order book correctly": drop `u < lastUpdateId`, begin with
     `U <= lastUpdateId <= u` (or `pu == lastUpdateId`), then each `pu` equals the previous `u`.
     """
 
     def __init__(self, snapshots: list[Snapshot]) -> None:
         self._waiting = list(snapshots)
-        self._bids: dict[str, str] = {}
-        self._asks: dict[str, str] = {}
+        self._bids: dict[str, Level] = {}
+        self._asks: dict[str, Level] = {}
+        self._extra: Mapping[str, object] = {}
         self._last = 0
         self._seen = 0
         self._proven = False
@@ -72,6 +77,13 @@ class RecordedBook:
 
     def on_diff(self, diff: Diff) -> None:
         """Apply one diff of the stream, in the order it is sent."""
+        self._extra = diff.extra
+        if diff.whole:
+            self._bids = {level[0]: level for level in diff.bids}
+            self._asks = {level[0]: level for level in diff.asks}
+            self._last = self._seen = diff.last
+            self._proven = True
+            return
         if self._proven and diff.previous != self._last:
             self._proven = False
             self.gaps += 1
@@ -80,11 +92,11 @@ class RecordedBook:
             return
         self._last = diff.last
         for levels, side in ((diff.bids, self._bids), (diff.asks, self._asks)):
-            for price, quantity in levels:
-                if quantity.strip("0.") == "":
-                    side.pop(price, None)
+            for level in levels:
+                if level[1].strip("0.") == "":
+                    side.pop(level[0], None)
                 else:
-                    side[price] = quantity
+                    side[level[0]] = level
 
     def _prove(self, diff: Diff) -> bool:
         while self._waiting:
@@ -93,11 +105,16 @@ class RecordedBook:
                 return False
             snapshot = self._waiting.pop(0)
             if diff.first <= update_id <= diff.last or diff.previous == update_id:
-                self._bids = dict(snapshot.bids)
-                self._asks = dict(snapshot.asks)
+                self._bids = {level[0]: level for level in snapshot.bids}
+                self._asks = {level[0]: level for level in snapshot.asks}
                 self._proven = True
                 return True
         return False
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the state after the last diff is known."""
+        return self._proven
 
     def snapshot(self, limit: int) -> Snapshot | None:
         """Return the state after the last diff sent.
@@ -108,9 +125,9 @@ class RecordedBook:
         left.
         """
         if self._proven:
-            bids = sorted(self._bids.items(), key=lambda level: -float(level[0]))
-            asks = sorted(self._asks.items(), key=lambda level: float(level[0]))
-            return Snapshot(self._last, bids[:limit], asks[:limit])
+            bids = sorted(self._bids.values(), key=lambda level: -Decimal(level[0]))
+            asks = sorted(self._asks.values(), key=lambda level: Decimal(level[0]))
+            return Snapshot(self._last, bids[:limit], asks[:limit], self._extra)
         for waiting in self._waiting:
             if waiting.update_id >= self._seen:
                 return Snapshot(waiting.update_id, waiting.bids[:limit], waiting.asks[:limit])
@@ -125,6 +142,8 @@ def scan_capture(lines: Iterable[CaptureLine], codec: CaptureCodec) -> CaptureSc
         scan.first_recv_ns = scan.first_recv_ns or line.recv_ns
         if line.kind == "http":
             _scan_http(scan, codec, line)
+        elif line.kind == "connect":
+            codec.on_connect((line.file, line.channel), line.payload.decode("utf-8", "replace"))
         elif line.kind == "ws":
             _scan_frame(scan, codec, line)
     if not scan.streams:
@@ -141,15 +160,19 @@ def _scan_http(scan: CaptureScan, codec: CaptureCodec, line: CaptureLine) -> Non
         except ValueError as error:
             raise CaptureFormatError(f"{line.file}:{line.line}: {error}") from None
     elif kind == "instruments":
-        scan.exchange_info = line.payload
+        scan.exchange_info[codec.category_of(line.path)] = line.payload
 
 
 def _scan_frame(scan: CaptureScan, codec: CaptureCodec, line: CaptureLine) -> None:
-    frame = codec.frame(line.payload)
+    frame = codec.frame(line.payload, (line.file, line.channel))
     if frame is None:
         return
     scan.streams[frame.stream] = scan.streams.get(frame.stream, 0) + 1
-    symbol = frame.stream.partition("@")[0].upper()
+    seen = scan.channels.setdefault(frame.stream, {})
+    seen[line.channel] = seen.get(line.channel, 0) + 1
+    symbol = codec.symbol_of(frame.stream)
+    if not symbol:
+        return
     if symbol not in scan.decimals:
         scan.decimals[symbol] = _Decimals()
     see = scan.decimals[symbol].see
@@ -160,7 +183,7 @@ def _scan_frame(scan: CaptureScan, codec: CaptureCodec, line: CaptureLine) -> No
         # what the venue sent is sent again as it was; judging frames is the client's work
         scan.malformed += 1
     if scan.first_event_ms < 0:
-        scan.first_event_ms = first_time(line.payload, frame.start, codec.time_keys[:1])
+        scan.first_event_ms = codec.event_ms(line.payload, frame.start)
 
 
 class CaptureSource(MarketSource):
@@ -182,7 +205,13 @@ class CaptureSource(MarketSource):
             if stream is not None:
                 self.streams[name] = stream
         self._silent: dict[str, Stream] = {}
+        # a capture may hold one stream of several connections: the one with most frames is played
+        self._channels = {
+            name: max(seen, key=lambda channel: seen[channel]) for name, seen in self.scan.channels.items()
+        }
         self._books: dict[str, RecordedBook] = {}
+        self._book_of: dict[str, str] = {}
+        self._held: dict[str, bytes] = {}
         self._reset_books()
         self._delta_ms = self._shift()
         self._event_ms = self.scan.first_event_ms
@@ -192,10 +221,10 @@ class CaptureSource(MarketSource):
         self._counts = {
             "frames_played": 0,
             "frames_without_stream": 0,
+            "frames_of_other_connections": 0,
             "times_not_shifted": 0,
             "book_gaps": 0,
         }
-        self._book_streams = self._choose_book_streams()
 
     def _shift(self) -> int:
         if not self._settings.shift_times or self.scan.first_event_ms < 0:
@@ -203,18 +232,29 @@ class CaptureSource(MarketSource):
         return time.time_ns() // 1_000_000 - self.scan.first_event_ms
 
     def _lines(self) -> Iterator[CaptureLine]:
-        return read_lines(self._settings.paths, self._protocol.name)
-
-    def _choose_book_streams(self) -> set[str]:
-        # one depth stream per symbol feeds the book; another speed of the same book has its own chain
-        chosen: set[str] = set()
-        for symbol in self.symbols:
-            names = [n for n in self._codec.substitutes(f"{symbol.lower()}@depth") if n in self.streams]
-            chosen.update(names[:1])
-        return chosen
+        name = self._protocol.name
+        return read_lines(self._settings.paths, name if name in ADAPTERS else None)
 
     def _reset_books(self) -> None:
-        self._books = {symbol: RecordedBook(self.scan.snapshots.get(symbol, [])) for symbol in self.symbols}
+        # a stream that begins with a whole book has a book of its own; else one depth stream per symbol feeds
+        # the book: another speed of the same book has its own chain
+        self._books = {}
+        self._held = {}
+        for symbol in self.symbols:
+            names = [name for name in self._codec.book_streams(symbol) if name in self.streams]
+            self._book_of[symbol] = names[0] if names else symbol
+            for name in names if self._codec.has_whole_books else [self._book_of[symbol]]:
+                self._books[name] = RecordedBook(self.scan.snapshots.get(symbol, []))
+            self._books.setdefault(self._book_of[symbol], RecordedBook([]))
+
+    def welcome(self, name: str) -> bytes | None:
+        """Return the whole book, or whatever is whole, at this moment of a stream that begins so."""
+        book = self._books.get(name)
+        if book is not None:
+            state = book.snapshot(LEVELS_MAX) if book.is_proven else None
+            return None if state is None else self._codec.welcome(name, state, self.now_ms())
+        held = self._held.get(name)
+        return held and (self._codec.shift(held, 0, self._delta_ms) if self._delta_ms else held)
 
     def resolve(self, name: str) -> Stream | None:
         """Return the recorded stream; else one with the same information; else one that stays silent."""
@@ -231,24 +271,17 @@ class CaptureSource(MarketSource):
 
     def snapshot(self, symbol: str, limit: int) -> bytes | None:
         """Return the book at this moment of the stream; before the first recorded snapshot, that snapshot."""
-        state = self._books[symbol].snapshot(limit)
-        return None if state is None else self._codec.encode_snapshot(state, self.now_ms())
+        state = self._books[self._book_of[symbol]].snapshot(limit)
+        return None if state is None else self._codec.encode_snapshot(symbol, state, self.now_ms())
 
-    def exchange_info(self) -> bytes | None:
+    def exchange_info(self, category: str = "") -> bytes | None:
         """Return the recorded reference data, if the capture has any."""
-        return self.scan.exchange_info
+        return self.scan.exchange_info.get(category)
 
     def instruments(self) -> list[VenueInstrument]:
         """Return instruments whose tick and lot are one unit of the last decimal seen."""
-        items: list[VenueInstrument] = []
-        for symbol in self.symbols:
-            decimals = self.scan.decimals[symbol]
-            base, quote = self._codec.base_and_quote(symbol)
-            items.append(
-                VenueInstrument(symbol, base, quote, decimals.price, decimals.quantity,
-                                _unit_text(decimals.price), _unit_text(decimals.quantity))
-            )  # fmt: skip
-        return items
+        seen = self.scan.decimals
+        return [self._codec.instrument(key, seen[key].price, seen[key].quantity) for key in self.symbols]
 
     def now_ms(self) -> int:
         """Return the time of the last event sent, as clients see it."""
@@ -307,29 +340,39 @@ class CaptureSource(MarketSource):
         for line in self._lines():
             if line.kind != "ws":
                 continue
-            frame = self._codec.frame(line.payload)
-            if frame is not None and frame.stream in self.streams:
-                yield line, frame
-            else:
+            frame = self._codec.frame(line.payload, (line.file, line.channel))
+            if frame is None or frame.stream not in self.streams:
                 self._counts["frames_without_stream"] += 1
+            elif line.channel != self._channels[frame.stream]:
+                self._counts["frames_of_other_connections"] += 1
+            else:
+                yield line, frame
 
     def _publish(self, line: CaptureLine, frame: Frame) -> None:
         payload = line.payload
         self._counts["frames_played"] += 1
-        event_ms = first_time(payload, frame.start, self._codec.time_keys[:1])
+        event_ms = self._codec.event_ms(payload, frame.start)
         if event_ms >= 0:
             self._event_ms = event_ms
         stream = self.streams[frame.stream]
         if stream.subscribers:
             if self._delta_ms:
-                shifted = shift_times(payload, frame.start, self._codec.time_keys, self._delta_ms)
+                shifted = self._codec.shift(payload, frame.start, self._delta_ms)
                 if shifted is None:
                     self._counts["times_not_shifted"] += 1
                 else:
                     payload = shifted
             stream.publish_recorded(payload, frame.start, frame.end)
-        if frame.stream in self._book_streams:
-            book = self._books[self._protocol.symbol_of(frame.stream)]
+        book = self._books.get(frame.stream)
+        if book is None:
+            try:
+                held = self._codec.remember(frame.stream, self._held.get(frame.stream), line.payload)
+            except (ValueError, KeyError, TypeError):
+                # sent as it was recorded; what it would have changed stays as it is
+                return
+            if held is not None:
+                self._held[frame.stream] = held
+        else:
             try:
                 change = self._codec.diff(line.payload)
             except ValueError:
@@ -348,7 +391,3 @@ class CaptureSource(MarketSource):
             "ended": self.ended,
             **self.lateness.statistics(),
         }
-
-
-def _unit_text(decimals: int) -> str:
-    return "1" if decimals == 0 else "0." + "0" * (decimals - 1) + "1"

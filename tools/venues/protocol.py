@@ -12,11 +12,24 @@ from tools.venues.fanout import Outbox, Stream
 
 if TYPE_CHECKING:
     from tools.venues.recording import CaptureCodec
+    from tools.venues.synthetic import Market
+
+#: (symbol, price decimals, quantity decimals, tick units, lot units, start price in ticks, mean order in
+#: lots, category, contract value) of one instrument, as a market takes them
+MarketRow = tuple[str, int, int, int, int, int, float, int, float]
+
+#: What an instrument goes through at run time.
+TRADING, PRELAUNCH, CLOSING, CLOSED = "trading", "prelaunch", "closing", "closed"
 
 
 @dataclass(frozen=True, slots=True)
 class VenueInstrument:
-    """An instrument as the venue's reference data describes it; tick and lot as the venue's own text."""
+    """An instrument as the venue's reference data describes it; tick and lot as the venue's own text.
+
+    category: the venue's own kind (SWAP, linear …), `number` the same for its encoder; contract_value: the
+    venue's text of what one unit of quantity is worth in `value_currency` ("": quantities are of the base);
+    is_keyed: its symbol alone does not tell it.
+    """
 
     symbol: str
     base: str
@@ -25,6 +38,17 @@ class VenueInstrument:
     quantity_decimals: int
     tick_text: str
     lot_text: str
+    category: str = ""
+    number: int = 0
+    settle: str = ""
+    contract_value: str = ""
+    value_currency: str = ""
+    is_keyed: bool = False
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other instrument of the venue: `category/symbol` where symbols repeat."""
+        return f"{self.category}/{self.symbol}" if self.is_keyed else self.symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +83,11 @@ class HttpReply:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one websocket connection, as the venue documents them."""
+    """Limits of one websocket connection, as the venue documents them; 0: there is no such limit.
+
+    idle_s: cut after so long without a message of the client, or, with `idle_counts_sent`, of either side;
+    connects: so many connections in so many seconds for one address.
+    """
 
     request_bytes: int
     requests_per_s: int
@@ -67,6 +95,11 @@ class Limits:
     ping_interval_s: float
     pong_timeout_s: float
     connection_s: float
+    idle_s: float = 0.0
+    idle_counts_sent: bool = False
+    idle_code: int = 1001
+    idle_reason: str = "no message in time"
+    connects: tuple[int, float] = (0, 0.0)
 
 
 class Subscriber(ABC):
@@ -75,6 +108,8 @@ class Subscriber(ABC):
     outbox: Outbox
     route: Route
     subscriptions: dict[str, Stream | None]
+    number: int
+    notes: dict[str, object]
 
     @abstractmethod
     def subscribe(self, names: list[str]) -> str | None:
@@ -88,7 +123,8 @@ class Subscriber(ABC):
 class MarketSource(ABC):
     """Where the market comes from: a capture or a synthetic market.
 
-    `symbols` are the venue's own; `streams` maps every stream name that carries data to its Stream.
+    `symbols` are keys of instruments (the venue's own symbols where those are unique); `streams` maps every
+    stream name that carries data to its Stream.
     """
 
     symbols: tuple[str, ...]
@@ -103,8 +139,15 @@ class MarketSource(ABC):
         """Return the body of an order book snapshot of a known symbol; None while no state is provable."""
 
     @abstractmethod
-    def exchange_info(self) -> bytes | None:
+    def exchange_info(self, category: str = "") -> bytes | None:
         """Return recorded reference data, or None when it has to be built from `instruments`."""
+
+    def welcome(self, name: str) -> bytes | None:  # noqa: B027
+        """Return what a client that subscribed to a stream gets first, on venues that begin so; else None."""
+
+    def state_of(self, item: VenueInstrument) -> str:  # noqa: ARG002
+        """Return what the instrument is going through: TRADING, PRELAUNCH, CLOSING or CLOSED."""
+        return TRADING
 
     @abstractmethod
     def instruments(self) -> list[VenueInstrument]:
@@ -145,14 +188,16 @@ class VenueProtocol(ABC):
     name: str
     limits: Limits
     source: MarketSource
+    every_change = False
+    with_checksum = False
 
     @abstractmethod
     def route(self, target: str) -> Route | HttpReply:
         """Return where a websocket URL path leads, or the HTTP reply that refuses the upgrade."""
 
     @abstractmethod
-    def on_text(self, client: Subscriber, text: bytes) -> bytes:
-        """Answer one request of a websocket client."""
+    def on_text(self, client: Subscriber, text: bytes) -> list[bytes]:
+        """Answer one message of a websocket client with any number of frames."""
 
     @abstractmethod
     def on_http(self, request: HttpRequest) -> HttpReply:
@@ -168,11 +213,36 @@ class VenueProtocol(ABC):
 
     @abstractmethod
     def symbol_of(self, name: str) -> str:
-        """Return the venue symbol in a well-formed stream name."""
+        """Return the key of the instrument in a well-formed stream name."""
 
     @abstractmethod
-    def synthetic_streams(self, symbol: str) -> Iterator[tuple[int, str]]:
-        """Yield (kind of tools.venues.synthetic, stream name) for one symbol."""
+    def synthetic_streams(self, item: VenueInstrument) -> Iterator[tuple[int, str]]:
+        """Yield (kind of tools.venues.synthetic, stream name) for one instrument; names may be shared."""
+
+    def view_streams(self, item: VenueInstrument) -> Iterator[tuple[int, str]]:  # noqa: ARG002
+        """Yield (number of the view, stream name) for one instrument, where streams carry the best levels."""
+        yield from ()
+
+    def common_streams(self) -> Iterator[str]:
+        """Yield names of streams that say what happens to instruments and the venue."""
+        yield from ()
+
+    def first_message(self, name: str) -> bytes | None:  # noqa: B027
+        """Return what a subscriber of a common stream gets first, if anything."""
+
+    def announce(self, item: VenueInstrument, state: str) -> Iterator[tuple[str, bytes]]:  # noqa: ARG002
+        """Yield (common stream, payload) that tell clients of a new state of an instrument."""
+        yield from ()
+
+    def refuse_connect(self) -> HttpReply:
+        """Return the answer to one connection too many."""
+        return HttpReply(429, b"too many connections", content_type="text/plain")
+
+    def market(self, rows: list[MarketRow], seed: int, rate_per_s: float, start_ms: int) -> Market:
+        """Make the synthetic market; whole-book diffs unless a venue streams something else."""
+        from tools.venues.synthetic import Market
+
+        return Market(rows, seed, self.encoder(), rate_per_s, start_ms)
 
     @abstractmethod
     def encoder(self) -> Encoder:

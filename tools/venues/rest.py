@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
@@ -90,13 +90,20 @@ def encode_reply(reply: HttpReply, keep_alive: bool, head_only: bool = False) ->
 
 
 class RestServer:
-    """Listens on one port and answers every request with `handler`, which must not block."""
+    """Listens on one port and answers every request with `handler`, which must not block.
+
+    `spoil` is asked instead of the handler, and given it, once faults of the venue are wanted.
+    """
 
     def __init__(self, handler: Callable[[HttpRequest], HttpReply]) -> None:
         self._handler = handler
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.requests: dict[str, int] = {}
+        self.statuses: dict[int, int] = {}
+        self.spoil: (
+            Callable[[HttpRequest, Callable[[HttpRequest], HttpReply]], Awaitable[HttpReply]] | None
+        ) = None
         self.malformed = 0
         self.port = 0
 
@@ -147,7 +154,9 @@ class RestServer:
             return False
         self.requests[request.path] = self.requests.get(request.path, 0) + 1
         keep = request.headers.get("connection", "").lower() != "close"
-        writer.write(encode_reply(self._handler(request), keep, request.method == "HEAD"))
+        reply = self._handler(request) if self.spoil is None else await self.spoil(request, self._handler)
+        self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
+        writer.write(encode_reply(reply, keep, request.method == "HEAD"))
         await writer.drain()
         return keep
 

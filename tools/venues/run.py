@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TextIO
@@ -17,15 +18,25 @@ import orjson
 import uvloop
 
 from tools.venues.binance_usdm import BinanceUsdm
+from tools.venues.bybit import Bybit
 from tools.venues.capture_source import CaptureSettings, CaptureSource
 from tools.venues.errors import SettingsError
-from tools.venues.protocol import MarketSource, VenueProtocol
+from tools.venues.faults import read_faults
+from tools.venues.faults_desk import FAULTS_PATH, FaultDesk
+from tools.venues.okx import Okx
+from tools.venues.protocol import HttpReply, HttpRequest, MarketSource, VenueProtocol
 from tools.venues.rest import RestServer
 from tools.venues.server import Hub
 from tools.venues.synthetic_source import SyntheticSettings, SyntheticSource
 from tools.venues.tls import TlsFiles
 
-PROTOCOLS: dict[str, type[BinanceUsdm]] = {BinanceUsdm.name: BinanceUsdm}
+PROTOCOLS: dict[str, Callable[[], VenueProtocol]] = {
+    BinanceUsdm.name: BinanceUsdm,
+    Okx.name: Okx,
+    "bybit": lambda: Bybit("bybit"),
+    "bybit_linear": lambda: Bybit("bybit_linear"),
+    "bybit_spot": lambda: Bybit("bybit_spot"),
+}
 PORT_MAX = 65_535
 SECONDS_MAX = 10**6
 DEFAULT_VENUE = BinanceUsdm.name
@@ -36,8 +47,11 @@ class VenueSettings:
     """Everything a simulated venue can be told.
 
     strict: refuse unknown and misplaced streams with a reason (the real venue agrees and stays silent);
+    every_change: streams of levels send each change at once instead of in the venue's intervals;
+    with_checksum: OKX books carry checksums;
     start: `subscribed` waits until `clients_wanted` connections have subscribed, `immediately` does not;
-    parent_pid: end with that process; 0 turns any of the `_s` and `parent_pid` fields off.
+    faults: a fault script or the name of its file; parent_pid: end with that process;
+    0 turns any of the `_s` and `parent_pid` fields off.
     """
 
     name: str = DEFAULT_VENUE
@@ -47,6 +61,8 @@ class VenueSettings:
     rest_port: int = 0
     tls: bool = False
     strict: bool = True
+    every_change: bool = False
+    with_checksum: bool = False
     start: str = "subscribed"
     clients_wanted: int = 1
     buffer_bytes_max: int = 16 * 1024 * 1024
@@ -55,6 +71,7 @@ class VenueSettings:
     ready_fd: int = -1
     statistics: str = "none"
     parent_pid: int = 0
+    faults: str = ""
 
 
 def make_protocol(settings: VenueSettings) -> VenueProtocol:
@@ -65,6 +82,8 @@ def make_protocol(settings: VenueSettings) -> VenueProtocol:
             f"there is no simulated venue {settings.name!r}; known: {', '.join(sorted(PROTOCOLS))}"
         )
     protocol = factory()
+    protocol.every_change = settings.every_change
+    protocol.with_checksum = settings.with_checksum
     limits = protocol.limits
     protocol.limits = replace(
         limits,
@@ -114,10 +133,22 @@ class VenueRun:
             strict=settings.strict,
             clients_wanted=settings.clients_wanted,
         )
-        self.rest = RestServer(self.protocol.on_http)
+        self.rest = RestServer(self._on_http)
+        seed = settings.market.seed if isinstance(settings.market, SyntheticSettings) else 0
+        self.faults = FaultDesk(self.hub, seed, self._arm)
+        self._script = read_faults(settings.faults, settings.name) if settings.faults else []
         self.ready: dict[str, object] = {}
         self._stop = asyncio.Event()
         self._play: asyncio.Task[None] | None = None
+
+    def _on_http(self, request: HttpRequest) -> HttpReply:
+        if request.path == FAULTS_PATH:
+            return self.faults.on_http(request)
+        return self.protocol.on_http(request)
+
+    def _arm(self) -> None:
+        self.hub.faults = self.faults
+        self.rest.spoil = self.faults.answer
 
     def request_stop(self) -> None:
         """End the run soon; safe to call from a signal handler of the loop."""
@@ -141,7 +172,8 @@ class VenueRun:
             "ws": f"ws{secure}://{host}:{self.hub.port}",
             "rest": f"http{secure}://{host}:{self.rest.port}",
             "ca": ca,
-            "symbols": list(self.source.symbols),
+            "symbols": [item.symbol for item in self.source.instruments()],
+            "keys": list(self.source.symbols),
         }
         self._play = asyncio.ensure_future(self._play_when_ready())
         self._play.add_done_callback(self._on_played)
@@ -149,6 +181,7 @@ class VenueRun:
     async def _play_when_ready(self) -> None:
         if self.settings.start == "subscribed":
             await self.hub.subscribed.wait()
+        self.faults.add(self._script)
         await self.source.play(self.hub)
 
     def _on_played(self, task: asyncio.Task[None]) -> None:
@@ -167,8 +200,14 @@ class VenueRun:
             if error is not None:
                 raise error
 
+    async def source_done(self) -> None:
+        """Wait until the source has played to its end."""
+        if self._play is not None:
+            await asyncio.wait([self._play])
+
     async def stop(self) -> None:
         """Stop playing and close every connection."""
+        self.faults.stop()
         if self._play is not None and not self._play.done():
             self._play.cancel()
             await asyncio.wait([self._play])
@@ -197,6 +236,8 @@ class VenueRun:
             "disconnects": hub.disconnects,
             "rest": dict(sorted(self.rest.requests.items())),
             "rest_malformed": self.rest.malformed,
+            "rest_statuses": {str(status): count for status, count in sorted(self.rest.statuses.items())},
+            "faults": self.faults.statistics(),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
             **self.source.statistics(),
         }

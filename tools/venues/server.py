@@ -6,8 +6,9 @@ import asyncio
 import ssl
 import time
 from asyncio import TimerHandle
+from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from picows import (
     WSCloseCode,
@@ -24,6 +25,9 @@ from picows import (
 from tools.venues.errors import ListenError, bind_reason
 from tools.venues.fanout import Outbox, Stream
 from tools.venues.protocol import Flush, HttpReply, Route, Subscriber, VenueProtocol
+
+if TYPE_CHECKING:
+    from tools.venues.faults_desk import FaultDesk
 
 HIGH_WATER_BYTES = 256 * 1024
 CLOSE_GRACE_S = 0.5
@@ -57,12 +61,19 @@ class Client(WSListener, Subscriber):
         self.writable = asyncio.Event()
         self.writable.set()
         self.closing = False
+        self.is_deaf = False
         self._fragments: list[bytes] = []
         self._window_s = 0.0
         self._window_requests = 0
         self._cut: TimerHandle | None = None
         self._ping: TimerHandle | None = None
         self._pong_s = 0.0
+        self._idle: TimerHandle | None = None
+        self._heard_s = 0.0
+        self._spoke_s = 0.0
+        self._welcomes: list[bytes] = []
+        self.number = 0
+        self.notes: dict[str, object] = {}
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Join the hub and subscribe to what the URL names."""
@@ -74,15 +85,21 @@ class Client(WSListener, Subscriber):
             WSCloseCode.GOING_AWAY,
             "connection lifetime is over",
         )
-        self._pong_s = asyncio.get_running_loop().time()
+        self._pong_s = self._heard_s = self._spoke_s = asyncio.get_running_loop().time()
         self._arm_ping()
+        if self.hub.protocol.limits.idle_s:
+            self._check_idle()
         self.hub.join(self)
         if self.route.streams:
             self.subscribe(list(self.route.streams))
+            self._answer([])
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take one frame of the client: requests are answered, pings too, a close is confirmed."""
         kind = frame.msg_type
+        if self.is_deaf:
+            return
+        self._heard_s = asyncio.get_running_loop().time()
         if kind == WSMsgType.CLOSE:
             if not transport.is_close_frame_sent:
                 transport.send_close(frame.get_close_code())
@@ -99,17 +116,29 @@ class Client(WSListener, Subscriber):
             self._on_text(frame)
 
     def _arm_ping(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._ping = loop.call_later(self.hub.protocol.limits.ping_interval_s, self._send_ping)
+        interval_s = self.hub.protocol.limits.ping_interval_s
+        if interval_s:
+            self._ping = asyncio.get_running_loop().call_later(interval_s, self._send_ping)
 
     def _send_ping(self) -> None:
         # picows' own pings do not allow an answer that takes longer than the interval, as the venue does
         now = asyncio.get_running_loop().time()
         if now - self._pong_s > self.hub.protocol.limits.pong_timeout_s:
             self.close(WSCloseCode.POLICY_VIOLATION, "no pong in time")
+        elif self.is_deaf:
+            self._arm_ping()
         elif self.transport is not None and not self.closing:
             self.transport.send_ping(str(time.time_ns() // 1_000_000).encode())
             self._arm_ping()
+
+    def _check_idle(self) -> None:
+        limits, loop = self.hub.protocol.limits, asyncio.get_running_loop()
+        last_s = max(self._heard_s, self._spoke_s) if limits.idle_counts_sent else self._heard_s
+        left_s = last_s + limits.idle_s - loop.time()
+        if left_s > 0:
+            self._idle = loop.call_later(left_s, self._check_idle)
+        else:
+            self.close(limits.idle_code, limits.idle_reason)
 
     def _on_text(self, frame: WSFrame) -> None:
         self._fragments.append(frame.get_payload_as_bytes())
@@ -126,8 +155,13 @@ class Client(WSListener, Subscriber):
         if self.closing or not self._within_rate():
             return
         self.hub.statistics.requests += 1
-        reply = self.hub.protocol.on_text(self, text)
-        self.outbox.append(reply)
+        self._answer(self.hub.protocol.on_text(self, text))
+
+    def _answer(self, replies: list[bytes]) -> None:
+        # answers first, then what new streams begin with; nothing of those streams can have come between
+        for frame in (*replies, *self._welcomes):
+            self.outbox.append(frame)
+        self._welcomes.clear()
         self.write()
 
     def _within_rate(self) -> bool:
@@ -137,7 +171,7 @@ class Client(WSListener, Subscriber):
             self._window_requests = 0
         self._window_requests += 1
         limit = self.hub.protocol.limits.requests_per_s
-        if self._window_requests <= limit:
+        if not limit or self._window_requests <= limit:
             return True
         if not self.closing:
             self.hub.statistics.over_limit_disconnects += 1
@@ -154,13 +188,16 @@ class Client(WSListener, Subscriber):
                 return reason
             found[name] = stream
         limit = self.hub.protocol.limits.streams
-        if len(self.subscriptions.keys() | found.keys()) > limit:
+        if limit and len(self.subscriptions.keys() | found.keys()) > limit:
             self.hub.statistics.refused_requests += 1
             return f"a connection listens to at most {limit} streams"
         self.subscriptions.update(found)
-        for stream in found.values():
+        for name, stream in found.items():
             if stream is not None:
                 stream.add(self.outbox)
+                welcome = self.hub.protocol.source.welcome(name)
+                if welcome:
+                    self._welcomes.append(welcome)
         if found:
             self.hub.on_subscribed()
         return None
@@ -179,27 +216,55 @@ class Client(WSListener, Subscriber):
         if transport is None or not self.outbox.pending_bytes:
             return
         data = self.outbox.take()
-        if self.closing or transport.is_disconnected:
+        if self.hub.faults is not None:
+            data = self.hub.faults.outgoing(self, data)
+        self.write_raw(data)
+
+    def write_raw(self, data: bytes) -> None:
+        """Write whole frames; what a client leaves unread is judged as in `write`."""
+        transport = self.transport
+        if self.closing or self.is_deaf or transport is None or transport.is_disconnected or not data:
             return
         under = transport.underlying_transport
         under.write(data)
+        self._spoke_s = asyncio.get_running_loop().time()
         self.hub.statistics.bytes_sent += len(data)
         unread = under.get_write_buffer_size()
         if unread > self.hub.buffer_bytes_max:
             self.hub.statistics.slow_disconnects += 1
             self.close(WSCloseCode.POLICY_VIOLATION, f"too slow: {unread} bytes unread")
 
-    def close(self, code: WSCloseCode, reason: str) -> None:
+    def close(self, code: WSCloseCode | int, reason: str) -> None:
         """Send a close frame with the reason, then end the connection, by force after a grace time."""
         transport = self.transport
         if self.closing or transport is None or transport.is_disconnected:
             return
         self.closing = True
         self.drop_subscriptions()
-        transport.send_close(code, reason)
+        transport.send_close(cast(WSCloseCode, code), reason)
         disconnects = self.hub.statistics.disconnects
-        disconnects[code.name] = disconnects.get(code.name, 0) + 1
+        name = code.name if isinstance(code, WSCloseCode) else str(code)
+        disconnects[name] = disconnects.get(name, 0) + 1
         asyncio.get_running_loop().call_later(CLOSE_GRACE_S, transport.disconnect, False)
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+        if not self.closing and self.transport is not None:
+            self.closing = True
+            self.drop_subscriptions()
+            disconnects = self.hub.statistics.disconnects
+            disconnects["ABORT"] = disconnects.get("ABORT", 0) + 1
+            self.transport.disconnect(False)
+
+    def set_deaf(self, is_deaf: bool) -> None:
+        """Say nothing and read nothing any more, or begin to again; the socket stays."""
+        self.is_deaf = is_deaf
+        if self.transport is not None and not self.closing:
+            under = self.transport.underlying_transport
+            if is_deaf:
+                under.pause_reading()
+            else:
+                under.resume_reading()
 
     def drop_subscriptions(self) -> None:
         """Leave every stream."""
@@ -223,7 +288,7 @@ class Client(WSListener, Subscriber):
             )
         ):
             self.hub.statistics.protocol_errors += 1
-        for timer in (self._cut, self._ping):
+        for timer in (self._cut, self._ping, self._idle):
             if timer is not None:
                 timer.cancel()
         self.drop_subscriptions()
@@ -252,7 +317,10 @@ class Hub(Flush):
         self.subscribed = asyncio.Event()
         self._clients_wanted = clients_wanted
         self._server: asyncio.Server | None = None
+        self._connects: deque[float] = deque()
         self.port = 0
+        #: What passes frames on with faults; None as long as nobody asked for one.
+        self.faults: FaultDesk | None = None
 
     async def start(self, host: str, port: int, ssl_context: ssl.SSLContext | None) -> None:
         """Listen for websocket clients; ListenError when the port is taken or the host unknown."""
@@ -291,6 +359,10 @@ class Hub(Flush):
     def _on_upgrade(self, request: WSUpgradeRequest) -> Client | WSUpgradeResponseWithListener:
         target = request.path.decode("ascii", "replace")
         route = self.protocol.route(target)
+        if isinstance(route, Route) and not self._may_connect():
+            route = self.protocol.refuse_connect()
+        if isinstance(route, Route) and self.faults is not None and self.faults.is_closed:
+            route = HttpReply(503, b"under maintenance", content_type="text/plain")
         if isinstance(route, Route):
             for name in route.streams:
                 reason = self.find(name, route)[1]
@@ -304,6 +376,18 @@ class Hub(Flush):
             )
             return WSUpgradeResponseWithListener(reply, None)
         return Client(self, route)
+
+    def _may_connect(self) -> bool:
+        count, period_s = self.protocol.limits.connects
+        if not count:
+            return True
+        now = asyncio.get_running_loop().time()
+        while self._connects and now - self._connects[0] >= period_s:
+            self._connects.popleft()
+        if len(self._connects) >= count:
+            return False
+        self._connects.append(now)
+        return True
 
     def find(self, name: str, route: Route) -> tuple[Stream | None, str | None]:
         """Return (stream, None), or (None, reason) for a name that is wrong here.
@@ -326,6 +410,7 @@ class Hub(Flush):
         """Count a new client."""
         self.clients.add(client)
         self.statistics.clients += 1
+        client.number = self.statistics.clients
         self.statistics.clients_peak = max(self.statistics.clients_peak, len(self.clients))
 
     def leave(self, client: Client) -> None:

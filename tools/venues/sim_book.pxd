@@ -75,6 +75,7 @@ cdef class BookModel:
     cdef int ask_change_count
     cdef sim_trade trades[16]
     cdef int trade_count
+    cdef bint is_liquidation
 
     cdef int64_t quantity(self, sim_book* book, int64_t price, bint is_bid) noexcept
     cdef void touch(self, sim_book* book, int64_t price, bint is_bid) noexcept
@@ -89,3 +90,4 @@ cdef class BookModel:
     cdef void regime(self, sim_book* book) noexcept
     cdef void fill(self, sim_book* book) noexcept
     cdef void best(self, sim_book* book, sim_best* out) noexcept
+    cdef int collect(self, sim_book* book, bint is_bid, int limit, sim_level* out) noexcept

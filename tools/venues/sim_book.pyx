@@ -131,7 +131,7 @@ cdef class BookModel:
         # a market order: persistent sign, size relative to the queue it meets, at most a few levels deep
         cdef double u = uniform(book.rng)
         cdef double part
-        cdef int64_t left, taken, price
+        cdef int64_t left, taken, price, fills
         cdef bint buys
         if book.burst and u < 0.8:
             book.flow = book.drift
@@ -146,15 +146,20 @@ cdef class BookModel:
             price = book.ask if buys else book.bid
             taken = min(left, book.lots[price & MASK])
             left -= taken
-            book.trade_id += 1
+            fills = 1 + (book.orders[price & MASK] - 1) * taken // book.lots[price & MASK]
+            fills = max(1, min(fills, taken))
+            book.trade_id += fills
             self.trades[self.trade_count].price_units = price * book.info.tick_units
             self.trades[self.trade_count].quantity_units = taken * book.info.lot_units
             self.trades[self.trade_count].trade_id = book.trade_id
+            self.trades[self.trade_count].fills = <int> fills
             self.trades[self.trade_count].aggregate_id = book.aggregate_id + self.trade_count
             self.trades[self.trade_count].buyer_is_maker = not buys
             self.trade_count += 1
             self.remove_lots(book, price, not buys, taken)
         book.aggregate_id += self.trade_count - 1
+        # in a burst some of those who must trade are forced to
+        self.is_liquidation = book.burst and buys == (book.drift > 0) and uniform(book.rng) < 0.02
 
     cdef void passive(self, sim_book* book) noexcept:
         # one order joins or leaves at some distance from its own best; the queue relaxes to its target length
@@ -199,6 +204,7 @@ cdef class BookModel:
 
     cdef void evolve(self, sim_book* book) noexcept:
         cdef bint is_bid
+        self.is_liquidation = False
         self.regime(book)
         if book.ask - book.bid > 1 and uniform(book.rng) < (0.75 if book.burst else 0.9):
             is_bid = (book.flow > 0) == (uniform(book.rng) < 0.7)
@@ -214,3 +220,16 @@ cdef class BookModel:
         out.bid.quantity_units = book.lots[book.bid & MASK] * book.info.lot_units
         out.ask.price_units = book.ask * book.info.tick_units
         out.ask.quantity_units = book.lots[book.ask & MASK] * book.info.lot_units
+
+    cdef int collect(self, sim_book* book, bint is_bid, int limit, sim_level* out) noexcept:
+        # the best levels of one side, best first
+        cdef int64_t price = book.bid if is_bid else book.ask
+        cdef int n = 0
+        while n < limit and book.low <= price < book.low + WINDOW:
+            if book.lots[price & MASK]:
+                out[n].price_units = price * book.info.tick_units
+                out[n].quantity_units = book.lots[price & MASK] * book.info.lot_units
+                out[n].orders = book.orders[price & MASK]
+                n += 1
+            price += -1 if is_bid else 1
+        return n

@@ -14,12 +14,16 @@ TRADE: int
 MARK_SLOW: int
 MARK_FAST: int
 MARK_INTERVALS_MS: tuple[int, int]
+LIQUIDATION: tuple[int, int]
+STATISTICS: int
+INDEX: int
+FUNDING: int
 WINDOW_LEVELS: int
 
 class Market(BookModel):
     def __new__(
         cls,
-        instruments: Sequence[tuple[str, int, int, int, int, int, float]],
+        instruments: Sequence[tuple[str, int, int, int, int, int, float, int, float]],
         seed: int,
         encoder: Encoder,
         rate_per_s: float,

@@ -8,14 +8,15 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
-from tools.venues.encoding cimport Encoder, sim_best, sim_level
+from tools.venues.encoding cimport Encoder, sim_best, sim_level, sim_trade
 from tools.venues.fanout cimport Stream
 from tools.venues.sim_book cimport (
     HALF, MASK, SPEEDS, WINDOW, BookModel, exponential, next_random, seed_random, sim_book, uniform,
 )
 
 cdef enum:
-    KINDS = 9
+    KINDS = 14
+    FILLS_MAX = 256
 
 # Kinds of streams an instrument has; the index under which `Market.bind` takes them.
 DEPTH_REALTIME = 0
@@ -27,6 +28,10 @@ TRADE = 6
 MARK_SLOW = 7
 MARK_FAST = 8
 MARK_INTERVALS_MS = (3000, 1000)
+LIQUIDATION = (9, 10)
+STATISTICS = 11
+INDEX = 12
+FUNDING = 13
 WINDOW_LEVELS = WINDOW
 
 cdef int64_t[3] SLOW_MS
@@ -38,8 +43,8 @@ MARK_MS[0], MARK_MS[1] = MARK_INTERVALS_MS
 cdef class Market(BookModel):
     """All instruments of a synthetic venue.
 
-    instruments: sequence of (symbol, price_decimals, quantity_decimals, tick_units, lot_units, start_ticks, mean_lots);
-    seed: any int; encoder: the venue's payload writer; rate_per_s: payloads a second in total on the real-time streams
+    instruments: sequence of (symbol, price_decimals, quantity_decimals, tick_units, lot_units, start_ticks, mean_lots,
+    category, contract_value); seed: any int; encoder: the venue's payload writer; rate_per_s: payloads a second in total on the real-time streams
     (depth, ticker, aggregate trade), whoever listens; start_ms: venue time of the first moment. ValueError on a wrong
     instrument.
     """
@@ -85,7 +90,7 @@ cdef class Market(BookModel):
     def _setup(self, Py_ssize_t index, row, uint64_t seed):
         cdef sim_book* book = &self.books[index]
         cdef int k
-        symbol, price_decimals, quantity_decimals, tick_units, lot_units, start_ticks, mean_lots = row
+        symbol, price_decimals, quantity_decimals, tick_units, lot_units, start_ticks, mean_lots = row[:7]
         name = symbol.encode("ascii")
         if not 1 <= len(name) <= 31:
             raise ValueError(f"symbol {symbol!r} must have 1 to 31 characters")
@@ -99,6 +104,7 @@ cdef class Market(BookModel):
         book.info.quantity_decimals = quantity_decimals
         book.info.tick_units = tick_units
         book.info.lot_units = lot_units
+        book.info.category, book.info.contract_value = row[7:]
         book.mean_lots = mean_lots
         seed_random(book.rng, seed, index, self.instruments)
         book.lots = <int64_t*> calloc(WINDOW, sizeof(int64_t))
@@ -186,9 +192,7 @@ cdef class Market(BookModel):
         """Return the venue's snapshot body of instrument `index` with up to `limit` levels a side."""
         cdef sim_book* book
         cdef sim_level* levels
-        cdef int counts[2]
-        cdef int side, n
-        cdef int64_t price
+        cdef int bids, asks
         cdef Py_ssize_t size
         if not 0 <= index < self.instruments or limit < 1:
             raise IndexError(f"no snapshot of instrument {index} with {limit} levels")
@@ -196,18 +200,10 @@ cdef class Market(BookModel):
         levels = <sim_level*> malloc(2 * WINDOW * sizeof(sim_level))
         if levels == NULL:
             raise MemoryError
-        for side in range(2):
-            n = 0
-            price = book.bid if side == 0 else book.ask
-            while n < limit and book.low <= price < book.low + WINDOW:
-                if book.lots[price & MASK]:
-                    levels[side * WINDOW + n].price_units = price * book.info.tick_units
-                    levels[side * WINDOW + n].quantity_units = book.lots[price & MASK] * book.info.lot_units
-                    n += 1
-                price += -1 if side == 0 else 1
-            counts[side] = n
-        size = self.encoder.snapshot(self.scratch, &book.info, self.now_ms, book.update_id, levels, counts[0],
-                                     levels + WINDOW, counts[1])
+        bids = self.collect(book, True, limit, levels)
+        asks = self.collect(book, False, limit, levels + WINDOW)
+        size = self.encoder.snapshot(self.scratch, &book.info, self.now_ms, book.update_id, levels, bids,
+                                     levels + WINDOW, asks)
         free(levels)
         return PyBytes_FromStringAndSize(self.scratch, size)
 
@@ -257,7 +253,7 @@ cdef class Market(BookModel):
         cdef uint64_t first = previous + 1 + next_random(book.rng) % 3
         cdef sim_best after
         cdef Stream stream
-        cdef int i, made
+        cdef int i, k, made
         cdef int64_t tick = book.info.tick_units
         book.update_id = first + self.bid_change_count + self.ask_change_count - 1
         for i in range(self.trade_count):
@@ -267,7 +263,9 @@ cdef class Market(BookModel):
                                                                               &self.trades[i]))
             stream = self.stream(index, 6)
             if stream is not None and stream.subscribers:
-                stream.publish_ptr(self.scratch, self.encoder.trade(self.scratch, &book.info, now_ms, &self.trades[i]))
+                for k in range(self.split_fills(&self.trades[i], book.info.lot_units)):
+                    stream.publish_ptr(self.scratch, self.encoder.trade(self.scratch, &book.info, now_ms, &self.fills[k]))
+        self.emit_liquidation(index, now_ms)
         made = 1 + self.trade_count
         self.best(book, &after)
         if (after.bid.price_units != before.bid.price_units or after.bid.quantity_units != before.bid.quantity_units
@@ -289,6 +287,30 @@ cdef class Market(BookModel):
                 self.bid_change_count, self.ask_changes, self.ask_change_count))
         self.updates += made
         return made
+
+    cdef int emit_liquidation(self, Py_ssize_t index, int64_t now_ms) except -1:
+        cdef Stream stream
+        cdef int kind
+        if self.is_liquidation and self.trade_count:
+            for kind in range(9, 11):
+                stream = self.stream(index, kind)
+                if stream is not None and stream.subscribers:
+                    stream.publish_ptr(self.scratch, self.encoder.liquidation(
+                        self.scratch, &self.books[index].info, now_ms, &self.trades[0]))
+        return 0
+
+    cdef int split_fills(self, const sim_trade* trade, int64_t lot_units) noexcept:
+        # the fills of one trade at one price, with ids that end at the trade's own; sizes as even as lots allow
+        cdef int count = min(trade.fills, FILLS_MAX)
+        cdef int64_t lots = trade.quantity_units // lot_units
+        cdef int i
+        for i in range(count):
+            self.fills[i] = trade[0]
+            self.fills[i].fills = 1
+            self.fills[i].trade_id = trade.trade_id - count + 1 + i
+            self.fills[i].quantity_units = lots // count * lot_units
+        self.fills[count - 1].quantity_units += lots % count * lot_units
+        return count
 
     cdef int flush_slow(self, int64_t now_ms) except -1:
         cdef Py_ssize_t i

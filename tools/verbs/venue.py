@@ -66,6 +66,21 @@ def venue(
     start_time_ms: Annotated[
         int, typer.Option(help="Synthetic market: time of the first moment; 0: now.")
     ] = 0,
+    list_after: Annotated[
+        float, typer.Option(help="Synthetic market: seconds until one more instrument trades.")
+    ] = 0.0,
+    delist_after: Annotated[
+        float, typer.Option(help="Synthetic market: seconds until an instrument ends.")
+    ] = 0.0,
+    every_change: Annotated[
+        bool,
+        typer.Option(
+            "--every-change", help="Streams of the best levels: each change at once, whatever their interval."
+        ),
+    ] = False,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Books carry a checksum, where the venue had one.")
+    ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Websocket port; 0 picks a free one.")] = 0,
     rest_port: Annotated[int, typer.Option(help="REST port; 0 picks a free one.")] = 0,
@@ -90,13 +105,17 @@ def venue(
     ] = -1,
     stats: Annotated[str, typer.Option(help="Statistics at the end: none, text or json.")] = "none",
     parent_pid: Annotated[int, typer.Option(help="End when this process ends.")] = 0,
+    faults: Annotated[
+        str, typer.Option(help="What shall go wrong: a fault script, or the name of its file.")
+    ] = "",
 ) -> None:
     """Serve a simulated venue on loopback: its market-data websockets and REST.
 
     Prints one JSON line with the URLs when it is ready, and ends on SIGTERM or Ctrl-C.
     """
     try:
-        synthetic = SyntheticSettings(instruments, rate, seed, batch_ms / 1000.0, max_updates, start_time_ms)
+        synthetic = SyntheticSettings(instruments, rate, seed, batch_ms / 1000.0, max_updates, start_time_ms,
+                                      list_after, delist_after)  # fmt: skip
         settings = VenueSettings(
             name=name,
             market=_market(capture or [], times, speed, at_end, synthetic),
@@ -105,6 +124,8 @@ def venue(
             rest_port=rest_port,
             tls=tls,
             strict=_choice("misuse", misuse, ("refuse", "silent")) == "refuse",
+            every_change=every_change,
+            with_checksum=checksum,
             start=start,
             clients_wanted=clients,
             buffer_bytes_max=buffer_bytes,
@@ -113,6 +134,7 @@ def venue(
             ready_fd=ready_fd,
             statistics=_choice("stats", stats, ("none", "text", "json")),
             parent_pid=parent_pid,
+            faults=faults,
         )
         status = run_venue(settings)
     except VenueSimulatorError as error:

@@ -1,0 +1,3 @@
+from tools.venues.encoding import Encoder
+
+class BybitEncoder(Encoder): ...

@@ -1,0 +1,6 @@
+from tools.venues.encoding import Encoder
+
+CHANNELS: tuple[str, ...]
+
+class OkxEncoder(Encoder):
+    def __init__(self, with_checksum: bool = False) -> None: ...
