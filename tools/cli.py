@@ -30,6 +30,7 @@ VERBS = (
     "reload",
     "halt",
     "venue",
+    "capture",
     "replay",
     "report",
     "bench",

@@ -1,0 +1,148 @@
+"""`ringlane capture`: record a venue's raw frames, or say what a capture holds."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+import uvloop
+from rich.live import Live
+from rich.text import Text
+
+from feeds.capture_writer import WriterSettings
+from feeds.errors import FeedError
+from tools.capture_info import CaptureInfo, describe
+from tools.recorder import Recorder, RecorderSettings, check_symbols
+from tools.terminal import make_console
+
+LIVE_S = 0.5
+SHOWN = 20
+EXIT_DAMAGED = 1
+EXIT_LOST = 1
+
+
+def capture(
+    symbols: Annotated[
+        list[str] | None, typer.Argument(metavar="[SYMBOL...]", help="The venue's own names.")
+    ] = None,
+    venue: Annotated[str, typer.Option(help="Whose frames to record (an adapter's name).")] = "",
+    out: Annotated[Path, typer.Option(help="Folder of the files; made if it is missing.")] = Path("captures"),
+    duration: Annotated[float | None, typer.Option(min=0.001, help="Stop after that many seconds.")] = None,
+    ws: Annotated[str, typer.Option(help="Websocket base address, instead of the venue's own.")] = "",
+    rest: Annotated[str, typer.Option(help="REST base address, instead of the venue's own.")] = "",
+    ca: Annotated[Path | None, typer.Option(help="PEM file of a private authority.")] = None,
+    snapshot_every: Annotated[
+        float, typer.Option(min=0, help="Seconds between recorded REST snapshots; 0: on connecting only.")
+    ] = 300.0,
+    file_mb: Annotated[int, typer.Option(min=1, help="Compressed size after which a new file begins.")] = 256,
+    file_minutes: Annotated[float, typer.Option(min=0.01, help="Age after which a new file begins.")] = 60.0,
+    info: Annotated[
+        list[Path] | None, typer.Option(help="Describe this capture instead; may be repeated.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Record raw frames with their receive times over connections of their own, until Ctrl-C or SIGTERM.
+
+    Files are compressed in checksummed blocks; what a killed recorder had received is in the `.tail` beside
+    the file. `ringlane replay` reads them.
+
+    Exit code: 0 = recorded (or described) without loss; 1 = nothing came, lines were lost (disk full) or are
+    damaged; 2 = a mistake in the arguments, or a venue or capture that can not be used.
+    """
+    try:
+        if info:
+            raise typer.Exit(_info(info, venue, as_json=json))
+        if not venue:
+            raise typer.BadParameter("which venue? (--venue NAME)")
+        out.mkdir(parents=True, exist_ok=True)
+        recorder = Recorder(
+            RecorderSettings(
+                venue,
+                check_symbols(symbols or []),
+                out,
+                websocket_url=ws,
+                rest_url=rest,
+                ca_file=str(ca) if ca else None,
+                snapshot_every_s=snapshot_every,
+                writer=WriterSettings(file_bytes=file_mb << 20, file_ns=int(file_minutes * 60e9)),
+            )
+        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            found = runner.run(_record(recorder, duration, as_json=json))
+    except OSError as error:
+        typer.echo(f"ringlane: error: {error.filename or ''}: {error.strerror}", err=True)
+        raise typer.Exit(2) from None
+    except FeedError as error:
+        typer.echo(f"ringlane: error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(orjson.dumps(found).decode() if json else _line(found))
+    if not found["frames"]:
+        typer.echo(
+            f"ringlane: error: nothing was received: {found['last_error'] or 'no frame came'}", err=True
+        )
+    raise typer.Exit(EXIT_LOST if found["dropped"] or not found["frames"] else 0)
+
+
+async def _record(recorder: Recorder, duration: float | None, *, as_json: bool) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, recorder.stop)
+    if duration is not None:
+        loop.call_later(duration, recorder.stop)
+    console = make_console(stderr=as_json)
+    task = asyncio.create_task(recorder.run())
+    if console.is_terminal:
+        with Live(Text(""), console=console, transient=True, auto_refresh=False) as live:
+            while not task.done():
+                await asyncio.wait({task}, timeout=LIVE_S)
+                live.update(Text(_line(recorder.statistics())), refresh=True)
+    await task
+    return recorder.statistics()
+
+
+def _line(found: dict[str, Any]) -> str:
+    lost = f", {found['dropped']} LOST" if found["dropped"] else ""
+    error = f"; last error: {found['last_error']}" if found["last_error"] else ""
+    packed = f"{found['packed_bytes'] / 1e6:.1f} MB packed"
+    ratio = f"{found['raw_bytes'] / max(found['packed_bytes'], 1):.1f}×"
+    return (
+        f"{found['frames']} frames, {found['snapshots']} snapshots, {packed} ({ratio}){lost} "
+        f"→ {found['file']}{error}"
+    )
+
+
+def _info(paths: list[Path], venue: str, *, as_json: bool) -> int:
+    found = describe(paths, venue)
+    if as_json:
+        typer.echo(orjson.dumps(found.as_dict()).decode())
+    else:
+        _show(found)
+    return EXIT_DAMAGED if found.damage else 0
+
+
+def _show(found: CaptureInfo) -> None:
+    console = make_console()
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.items())
+    console.print(
+        f"{found.lines} lines ({kinds}) on {found.connections} connections, "
+        f"{found.bytes / 1e6:.1f} MB of text, {found.span_s:.1f} s",
+        highlight=False,
+    )
+    for row in found.venues:
+        console.print(
+            f"{row.venue}: {row.frames} frames, {row.books} book updates, {row.trades} trades, "
+            f"{row.rejected} rejected, {len(row.gaps)} gaps; "
+            + ", ".join(f"{name} {state}" for name, state in sorted(row.symbols.items())),
+            markup=False,
+            highlight=False,
+        )
+        for gap in row.gaps[:SHOWN]:
+            console.print(f"  gap: {gap}", markup=False, highlight=False)
+    for text in found.damage[:SHOWN]:
+        console.print(f"damaged: {text}", markup=False, highlight=False)
+    if found.lost_lines:
+        console.print(f"the recorder lost lines {found.lost_lines} times (full disk)")
