@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from tools.bench.common import BenchResult
 from tools.terminal import make_console
 
-BENCHES = ("decode", "memory", "ring", "sharing")
+BENCHES = ("decode", "feed", "memory", "ring", "sharing")
 
 
 def bench(
@@ -20,11 +21,17 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="decode: folder of recorded frames (else $RINGLANE_DATA, ../shared/market-data)"),
+        typer.Option(
+            help="decode, feed: folder of recorded frames (default $RINGLANE_DATA or ../shared/market-data)"
+        ),
     ] = None,
     peers: Annotated[
-        bool, typer.Option("--peers", help="ring: measure the peers that are installed too")
+        bool, typer.Option("--peers", help="decode, ring: measure the peers that are installed too")
     ] = False,
+    venue: Annotated[
+        list[str] | None,
+        typer.Option(help="decode, feed: this venue only, or all of this family; may be repeated"),
+    ] = None,
     only: Annotated[
         str,
         typer.Option(
@@ -45,13 +52,15 @@ def bench(
         raise typer.BadParameter("--runs must be at least 1")
     if only and name != "ring":
         raise typer.BadParameter("--only belongs to bench ring")
-    if peers and name != "ring":
-        raise typer.BadParameter("--peers belongs to bench ring")
+    if peers and name not in ("decode", "ring"):
+        raise typer.BadParameter("--peers belongs to bench decode and bench ring")
+    if venue and name not in ("decode", "feed"):
+        raise typer.BadParameter("--venue belongs to bench decode and bench feed")
     result: BenchResult
     if name == "decode":
-        from tools.bench.decode import bench_decode
-
-        result = bench_decode(recordings(data), runs)
+        result = run_decode(data, runs, peers=peers, venues=venue or ())
+    elif name == "feed":
+        result = run_feed(data, runs, venues=venue or ())
     elif name == "memory":
         from tools.bench.memory import bench_memory
 
@@ -72,6 +81,34 @@ def recordings(folder: Path | None) -> Path | None:
     """The folder of recorded frames, None if there is none."""
     folder = folder or Path(os.environ.get("RINGLANE_DATA", "../shared/market-data"))
     return folder if folder.is_dir() else None
+
+
+def run_decode(folder: Path | None, runs: int, *, peers: bool, venues: Sequence[str]) -> BenchResult:
+    """The decode bench, with a line per way on a terminal."""
+    from feeds.errors import VenueError
+    from tools.bench.decode.runner import bench_decode
+
+    console = make_console(stderr=True)
+    try:
+        with console.status("reading") as status:
+            return bench_decode(
+                recordings(folder), runs, with_peers=peers, venues=venues, progress=status.update
+            )
+    except VenueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def run_feed(folder: Path | None, runs: int, *, venues: Sequence[str]) -> BenchResult:
+    """The feed bench, with a line per step on a terminal."""
+    from feeds.errors import VenueError
+    from tools.bench.feed import bench_feed
+
+    console = make_console(stderr=True)
+    try:
+        with console.status("reading") as status:
+            return bench_feed(recordings(folder), runs, venues=venues, progress=status.update)
+    except VenueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def run_ring(runs: int, *, peers: bool, only: str, hold_pm_qos: bool) -> BenchResult:
