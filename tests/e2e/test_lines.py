@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import orjson
 import pytest
 
+from feeds.adapter import StreamSettings
+from feeds.venues import get_adapter
 from tests.kit.cutting_proxy import CuttingProxy
 from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, until
 from tools.outside.books import BookRow
@@ -88,6 +90,9 @@ def lines(folder: Path, adapter: str, rate: int, more: str = "") -> Iterator[tup
             run.wait_running()
             watch = Watch(run)
             until(watch.are_live, "every book is LIVE")
+            # The second line of a group may come after its books are LIVE; from here on all of them stand.
+            groups = len(get_adapter(adapter).connections(ready["symbols"], StreamSettings()))
+            until(lambda: proxy.connections == 2 * groups, "every line stands")
             yield watch, proxy
 
 
