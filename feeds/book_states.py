@@ -5,6 +5,7 @@ The half of a session that knows books but neither frames nor connections.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from feeds.core import FeedCore
 
 
-class BookStates:
+class BookStates(ABC):
     """Takes books from state to state.
 
     Args:
@@ -75,14 +76,17 @@ class BookStates:
 
     # ---- what the session knows and this half does not -----------------------------------------
 
+    @abstractmethod
     def _is_up(self, stream: int) -> bool:
-        raise NotImplementedError
+        """Say whether any line of a stream stands."""
 
+    @abstractmethod
     def _ask_reconnect(self, stream: int) -> None:
-        raise NotImplementedError
+        """Have the lines of a stream made anew."""
 
+    @abstractmethod
     def _time(self, now_ns: int | None) -> int:
-        raise NotImplementedError
+        """Return the time given, else that of the clock."""
 
     def state(self, instrument_id: int) -> BookState:
         """State of a book.

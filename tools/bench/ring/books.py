@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable
 from typing import Any
@@ -81,9 +82,9 @@ class _Books(Contender):
 
         return send
 
+    @abstractmethod
     def writer(self) -> Callable[[int], object]:
         """What stores the book of the update that was due at the given time, and tells the strategies."""
-        raise NotImplementedError
 
     def extras(self) -> dict[str, float]:
         """Processor time of the writer."""
