@@ -74,7 +74,7 @@ run: $(VENV)/.built
 	$(BIN)/ringlane run --duration $(DURATION)
 
 test: $(VENV)/.built $(VENV)/.test
-	$(PYTEST) -m "not prove and not soak"
+	$(PYTEST) -n 2 --dist loadgroup -m "not prove and not soak"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

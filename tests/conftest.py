@@ -20,6 +20,17 @@ settings.register_profile(
 settings.register_profile("prove", parent=settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# Tests of these folders start processes, pin cores or judge what a stall does: one after the other.
+ONE_AT_A_TIME = frozenset(("e2e", "engine", "stress", "tools"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that use the whole machine to one worker of pytest-xdist, the others to the rest."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in ONE_AT_A_TIME:
+            item.add_marker(pytest.mark.xdist_group("machine"))
+
 
 @pytest.fixture(scope="session")
 def market_data() -> Path:

@@ -196,7 +196,9 @@ class Terminal:
         self.end, inner = pty.openpty()
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 100, 0, 0))
         self.before = termios.tcgetattr(self.end)
-        environment = os.environ | {"TERM": "xterm-256color"}
+        # The terminal says how large it is, not the environment that a test runner sets.
+        environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        environment["TERM"] = "xterm-256color"
         self.process = viewer(
             run, verb, "--interval", "0.1", stdin=inner, stdout=inner, stderr=inner, env=environment,
             # Its own session with this terminal as the controlling one: else ctrl-C would signal nobody.
