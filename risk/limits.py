@@ -13,7 +13,8 @@ class Limits:
 
     Zero turns a limit off, except `max_silence_ns` and `max_intent_age_ns`, which have no off: the proof
     that a book is alive and an intent fresh is not optional. `max_exposure_e8` is over all instruments of
-    the gate and read from the default limits only, and so is the rate.
+    the gate and read from the default limits only, and so are the rate and
+    `max_correlated_notional_e8`, which is over all instruments of a correlated group.
 
     Raises:
         LimitsError: a value is negative, not an integer, or a mandatory one is zero.
@@ -30,6 +31,7 @@ class Limits:
     max_data_age_ns: int = 0
     max_intent_age_ns: int = 100_000_000
     price_band_bps: int = 0
+    max_correlated_notional_e8: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -13,3 +13,4 @@ cdef class Control:
     cdef const unsigned char[::1] _view
     cdef shm_control* raw
     cdef readonly bint writable
+    cdef int state_c(self) noexcept nogil

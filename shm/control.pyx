@@ -101,6 +101,10 @@ cdef class Control:
         view.writable = self.writable
         return view
 
+    cdef int state_c(self) noexcept nogil:
+        """The trading state alone, for the gate."""
+        return <int>(shm_load_acquire(&self.raw.halt) & STATE_MASK)
+
     def halt_state(self):
         """Return (trading state, reason number) as one coherent pair."""
         cdef uint64_t word = shm_load_acquire(&self.raw.halt)

@@ -225,6 +225,7 @@ class Reason(IntEnum):
     BAD_INTENT = 30
     REDUCE_ONLY = 31
     JOURNAL = 32
+    CORRELATION = 33  # with everything that moves along with it
     POST_ONLY_WOULD_CROSS = 100
     VENUE_UNKNOWN_ORDER = 101
     VENUE_REJECTED = 102

@@ -291,6 +291,24 @@ def test_exposure_limit_is_over_all_instruments() -> None:
     assert desk.check(instrument_id=1, quantity_units=20) is Reason.NONE
 
 
+def test_two_correlated_instruments_count_as_one() -> None:
+    desk = Desk(max_correlated_notional_e8=e8(1000, 30))
+    desk.exposures.mark(1, 1000)
+    desk.exposures.apply_fill(1, BUY, 1000, 20, 0)
+    assert desk.check(quantity_units=15) is Reason.NONE
+    desk.gate.set_groups([((0, 1), (1, 1))])
+    assert desk.check(quantity_units=10) is Reason.NONE
+    assert desk.check(quantity_units=15) is Reason.CORRELATION
+    # What reduces, or goes the other way, is no more of the same.
+    assert desk.check(instrument_id=1, side=SELL, quantity_units=20) is Reason.NONE
+    assert desk.check(side=SELL, quantity_units=25) is Reason.NONE
+    desk.gate.set_groups([((0, 1), (1, -1))])
+    assert desk.check(quantity_units=25) is Reason.NONE
+    assert desk.check(side=SELL, quantity_units=15) is Reason.CORRELATION
+    desk.gate.set_groups([])
+    assert desk.check(side=SELL, quantity_units=25) is Reason.NONE
+
+
 def test_halted_refuses_everything_but_cancels() -> None:
     desk = Desk()
     desk.control.state = TradingState.HALTED

@@ -1,3 +1,4 @@
+# cython: language_level=3
 """Exact money from integers: realized and unrealized PnL and fees in 10^-8 of the settlement currency.
 
 Everything is kept as a *product* (a Python int, so 128 bits and more never overflow) and converted to
@@ -12,15 +13,13 @@ Formulas: the venues' own for USDT- and coin-margined futures (linear: (exit - e
 (1/entry - 1/exit) * size * multiplier).
 """
 
-from __future__ import annotations
-
-from shm.instruments import Instrument
+from math import gcd
 
 INVERSE_SCALE = 10**24
-_E8 = 10**8
+cdef object _E8 = 10**8
 
 
-def round_half_even(numerator: int, denominator: int) -> int:
+cpdef object round_half_even(object numerator, object denominator):
     """Divide to the nearest integer, halves to even; `denominator` is positive."""
     quotient, remainder = divmod(numerator, denominator)
     double = remainder * 2
@@ -29,21 +28,13 @@ def round_half_even(numerator: int, denominator: int) -> int:
     return quotient
 
 
-class Valuation:
+cdef class Valuation:
     """Products and their conversion for one instrument."""
 
-    __slots__ = (
-        "is_inverse",
-        "settle_denominator",
-        "settle_numerator",
-        "value_denominator",
-        "value_numerator",
-    )
-
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument):
         self.is_inverse = bool(instrument.is_inverse)
-        scale: int = 10 ** (instrument.quantity_exponent + instrument.multiplier_exponent)
-        price_scale: int = 10**instrument.price_exponent
+        cdef object scale = 10 ** (instrument.quantity_exponent + instrument.multiplier_exponent)
+        cdef object price_scale = 10**instrument.price_exponent
         if self.is_inverse:
             # Exposure of an inverse contract is quantity * multiplier of the quote currency, at any price.
             self.value_numerator = instrument.multiplier * _E8
@@ -53,29 +44,33 @@ class Valuation:
         else:
             self.value_numerator = self.settle_numerator = instrument.multiplier * _E8
             self.value_denominator = self.settle_denominator = scale * price_scale
+        # Small operands are what most processors divide fast.
+        cdef object common = gcd(self.value_numerator, self.value_denominator)
+        self.value_numerator //= common
+        self.value_denominator //= common
 
-    def product(self, price_units: int, quantity_units: int) -> int:
+    cpdef object product(self, object price_units, object quantity_units):
         """Value of a signed quantity at a price, in product units of the settlement currency."""
         if self.is_inverse:
             return -round_half_even(quantity_units * INVERSE_SCALE, price_units)
         return price_units * quantity_units
 
-    def settle_e8(self, product: int) -> int:
+    cpdef object settle_e8(self, object product):
         """Convert a settlement product to 10^-8, rounded half to even."""
         return round_half_even(product * self.settle_numerator, self.settle_denominator)
 
-    def exposure_e8(self, product: int, quantity_units: int) -> int:
+    cpdef object exposure_e8(self, object product, object quantity_units):
         """Convert |price * quantity| (linear) or |quantity| (inverse) to 10^-8 of the quote, rounded up.
 
         Rounded up because limits are compared with it.
         """
-        base = quantity_units if self.is_inverse else product
+        cdef object base = quantity_units if self.is_inverse else product
         return -(-abs(base) * self.value_numerator // self.value_denominator)
 
 
-def unrealized_product(
-    valuation: Valuation, quantity_units: int, cost_product: int, mark_price_units: int
-) -> int:
+cpdef object unrealized_product(
+    Valuation valuation, object quantity_units, object cost_product, object mark_price_units
+):
     """PnL of the open lots at the mark, in product units; 0 when flat or unmarked."""
     if not quantity_units or mark_price_units <= 0:
         return 0

@@ -1,3 +1,4 @@
+# cython: language_level=3
 """Open orders and positions of one gateway: the position including open orders, and exposure in money.
 
 Private to the gateway, in one process: updated from OMS events before the next intent is gated, never read
@@ -8,35 +9,21 @@ Worst case per side: every open buy fills and no open sell does (long side), or 
 price its sender gave (`Order.value_price_units`). All sums are exact products, converted at the end.
 """
 
-from __future__ import annotations
+from libc.stdint cimport int64_t
 
-from collections.abc import Callable, Iterator
+from risk.pnl cimport Valuation
 
 from risk.errors import ExposureError
-from risk.pnl import Valuation
 from risk.positions import FillPosition
 from shm.enums import Side
-from shm.instruments import Instrument
 
-_BUY = int(Side.BUY)
+cdef int _BUY = int(Side.BUY)
 
 
-class InstrumentExposure:
+cdef class InstrumentExposure:
     """Open orders, position and mark of one instrument."""
 
-    __slots__ = (
-        "exposure_e8",
-        "mark_price_units",
-        "open_buy_product",
-        "open_buy_units",
-        "open_orders",
-        "open_sell_product",
-        "open_sell_units",
-        "position",
-        "valuation",
-    )
-
-    def __init__(self, valuation: Valuation) -> None:
+    def __init__(self, Valuation valuation):
         self.valuation = valuation
         self.position = FillPosition(valuation)
         self.open_buy_units = 0
@@ -48,16 +35,20 @@ class InstrumentExposure:
         self.exposure_e8 = 0
 
     @property
-    def reference_price_units(self) -> int:
+    def reference_price_units(self):
         """Mark, or before the first mark the average entry price (0 when there is neither)."""
+        return self.reference()
+
+    cdef object reference(self):
         return self.mark_price_units or self.position.average_price_units
 
-    def side_e8(self, buys: bool, more_units: int = 0, more_product: int = 0) -> int:
+    cpdef object side_e8(self, bint buys, object more_units=0, object more_product=0):
         """Worst-case notional of the long (`buys`) or short side, with that much more open, 10^-8 rounded up.
 
         A side that can not be reached (open sells never make a long position short) is 0.
         """
-        quantity = self.position.quantity_units
+        cdef object quantity = self.position.quantity_units
+        cdef object units, product
         if buys:
             units = quantity + self.open_buy_units + more_units
             product = self.open_buy_product + more_product
@@ -68,42 +59,40 @@ class InstrumentExposure:
         if units <= 0:
             return 0
         if quantity:
-            product += quantity * self.reference_price_units
+            product += quantity * self.reference()
         if product <= 0 and not self.valuation.is_inverse:
             return 0
         return self.valuation.exposure_e8(product, units)
 
-    def worst_e8(self) -> int:
+    cpdef object worst_e8(self):
         """Worst-case notional over both sides."""
         return max(self.side_e8(True), self.side_e8(False))
 
 
-class ExposureBook:
+cdef class ExposureBook:
     """Every instrument's open orders and position, and the sum of their worst-case notionals.
 
     Args:
         instrument_of: gives the instrument row of an id; called once for each instrument.
     """
 
-    __slots__ = ("_instrument_of", "_rows", "total_e8")
-
-    def __init__(self, instrument_of: Callable[[int], Instrument]) -> None:
+    def __init__(self, instrument_of):
         self._instrument_of = instrument_of
-        self._rows: dict[int, InstrumentExposure] = {}
+        self._rows = {}
         self.total_e8 = 0
 
-    def row(self, instrument_id: int) -> InstrumentExposure:
+    cpdef InstrumentExposure row(self, object instrument_id):
         """The instrument's entry, made on first use."""
-        row = self._rows.get(instrument_id)
+        cdef InstrumentExposure row = self._rows.get(instrument_id)
         if row is None:
             row = InstrumentExposure(Valuation(self._instrument_of(instrument_id)))
             self._rows[instrument_id] = row
         return row
 
-    def __iter__(self) -> Iterator[tuple[int, InstrumentExposure]]:
+    def __iter__(self):
         return iter(self._rows.items())
 
-    def adjust(self, instrument_id: int, side: int, units: int, product: int, orders: int) -> None:
+    cpdef adjust(self, object instrument_id, int side, object units, object product, int64_t orders):
         """Change what is open on one side by signed differences.
 
         Args:
@@ -116,7 +105,7 @@ class ExposureBook:
         Raises:
             ExposureError: the result would be negative: an order was released twice.
         """
-        row = self.row(instrument_id)
+        cdef InstrumentExposure row = self.row(instrument_id)
         if side == _BUY:
             row.open_buy_units += units
             row.open_buy_product += product
@@ -124,39 +113,41 @@ class ExposureBook:
             row.open_sell_units += units
             row.open_sell_product += product
         row.open_orders += orders
-        if (row.open_buy_units | row.open_sell_units | row.open_orders) < 0:
+        if row.open_buy_units < 0 or row.open_sell_units < 0 or row.open_orders < 0:
             raise ExposureError(
                 f"instrument {instrument_id}: open buys {row.open_buy_units}, sells {row.open_sell_units}, "
                 f"orders {row.open_orders} after a change of {units} units and {orders} orders"
             )
         self._revalue(row)
 
-    def apply_fill(self, instrument_id: int, side: int, price_units: int, units: int, fee_e8: int) -> int:
+    cpdef object apply_fill(
+        self, object instrument_id, int side, object price_units, object units, object fee_e8
+    ):
         """Book a fill and return the signed position after it; what was open is changed by `adjust`."""
-        row = self.row(instrument_id)
-        position = row.position.apply_fill(side, price_units, units, fee_e8)
+        cdef InstrumentExposure row = self.row(instrument_id)
+        cdef object position = row.position.apply_fill(side, price_units, units, fee_e8)
         self._revalue(row)
         return position
 
-    def mark(self, instrument_id: int, price_units: int) -> None:
+    cpdef mark(self, object instrument_id, object price_units):
         """Take a new mark price; costs next to nothing while flat."""
-        row = self.row(instrument_id)
+        cdef InstrumentExposure row = self.row(instrument_id)
         if price_units == row.mark_price_units:
             return
         row.mark_price_units = price_units
         if row.position.quantity_units:
             self._revalue(row)
 
-    def position_units(self, instrument_id: int) -> int:
+    cpdef object position_units(self, object instrument_id):
         """Signed net position."""
-        row = self._rows.get(instrument_id)
+        cdef InstrumentExposure row = self._rows.get(instrument_id)
         return row.position.quantity_units if row is not None else 0
 
-    def reference_price_units(self, instrument_id: int) -> int:
+    cpdef object reference_price_units(self, object instrument_id):
         """Price for valuing an order that has none: mark, else average entry price, else 0."""
-        return self.row(instrument_id).reference_price_units
+        return self.row(instrument_id).reference()
 
-    def _revalue(self, row: InstrumentExposure) -> None:
-        worst = row.worst_e8()
+    cdef _revalue(self, InstrumentExposure row):
+        cdef object worst = row.worst_e8()
         self.total_e8 += worst - row.exposure_e8
         row.exposure_e8 = worst
