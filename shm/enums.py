@@ -23,6 +23,43 @@ class SegmentKind(IntEnum):
     LIMITS = 9
     METRICS = 10
     STATE = 11
+    RATES = 12
+
+
+class RateLane(IntEnum):
+    """Who goes first where a venue's rate limit is short; a lane's share is kept from all lanes behind it."""
+
+    CANCEL = 0
+    RECONCILE = 1
+    RESYNC = 2
+    NEW = 3
+
+
+class RateScope(IntEnum):
+    """Whom a venue counts together."""
+
+    ADDRESS = 1
+    ACCOUNT = 2
+    INSTRUMENT = 3  # of one account
+    CONNECTION = 4
+
+
+class RateUnit(IntEnum):
+    """What a venue counts."""
+
+    WEIGHT = 1
+    REQUESTS = 2
+    ORDERS = 3
+    CONNECTS = 4
+    MESSAGES = 5
+
+
+class RateStop(IntEnum):
+    """What a venue's refusal stops."""
+
+    NEW = 1  # new orders that the bucket counts; cancels pass
+    BUCKET = 2  # everything that the bucket counts
+    ADDRESS = 3  # everything from that address
 
 
 class WorkerState(IntEnum):
@@ -81,6 +118,8 @@ class BookReason(IntEnum):
     ANOMALY = 19
     QUARANTINE = 20
     DELISTED = 21
+    MAINTENANCE = 22
+    RANGE = 23  # the market left the prices that the snapshot knew
 
 
 class RecordKind(IntEnum):
@@ -226,6 +265,7 @@ class Reason(IntEnum):
     REDUCE_ONLY = 31
     JOURNAL = 32
     CORRELATION = 33  # with everything that moves along with it
+    SENTINEL = 34  # nobody would cancel if we were gone
     POST_ONLY_WOULD_CROSS = 100
     VENUE_UNKNOWN_ORDER = 101
     VENUE_REJECTED = 102
@@ -237,6 +277,14 @@ class Reason(IntEnum):
     MASS_CANCEL = 108
     SELF_TRADE = 109
     STOPPING = 110
+    VENUE_MARGIN = 111  # not enough balance or margin, or too much for the leverage
+    VENUE_FILTER = 112  # price, quantity or notional outside what the venue allows
+    VENUE_LIMIT = 113  # a rate limit, or too many open orders
+    VENUE_REDUCE_ONLY = 114
+    VENUE_CLOCK = 115  # the request's time was outside the venue's window
+    VENUE_ACCESS = 116  # key, signature, permission or account mode
+    VENUE_BUSY = 117  # overloaded or in maintenance
+    VENUE_INSTRUMENT = 118  # not trading at the venue
 
 
 class InstrumentKind(IntEnum):
@@ -269,3 +317,4 @@ class JournalKind(IntEnum):
     HALT = 7
     WORKER = 8
     NOTE = 9
+    DISCREPANCY = 10  # ours and the venue's word differed, and what was done about it

@@ -59,3 +59,7 @@ class JournalFull(JournalError):
 
 class MetricsError(ShmError):
     """A counter or histogram can not be made: its label is too long or the segment is full."""
+
+
+class AuditError(ShmError):
+    """The audit of the trading state is not what was written."""

@@ -22,10 +22,11 @@ import mmap
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 from shm.errors import JournalError
-from shm.journal_files import file_name, journal_files, map_to_read, map_to_write, release_tail, take_lock
+from shm.journal_files import (
+    JournalEntry, JournalPosition, file_name, journal_files, map_to_read, map_to_write, release_tail, take_lock,
+)
 
 cdef extern from "shm/native/shm_journal.h" nogil:
     enum:
@@ -38,6 +39,12 @@ cdef extern from "shm/native/shm_journal.h" nogil:
     uint64_t shm_journal_append(unsigned char *file, uint64_t size, uint64_t offset, uint32_t *chain,
                                 uint64_t sequence, int64_t append_ns, uint16_t kind, const void *payload,
                                 uint32_t length)
+    enum:
+        SHM_JOURNAL_RESIDUE
+    uint32_t shm_journal_header_chain(const unsigned char *file)
+    uint64_t shm_journal_first_set(const unsigned char *file, uint64_t begin, uint64_t end)
+    uint32_t shm_journal_crc(uint32_t previous, uint64_t sequence, int64_t append_ns, uint16_t kind,
+                             const void *payload, uint32_t length)
     int shm_journal_header_is_good(const unsigned char *file)
     void shm_journal_header_seal(unsigned char *file)
     int shm_journal_check(const unsigned char *file, uint64_t size, uint64_t offset, uint32_t chain,
@@ -51,18 +58,6 @@ FILE_BYTES_MIN = 2 * SHM_JOURNAL_HEADER_BYTES
 _MADV_POPULATE_WRITE = 23
 
 
-class JournalEntry(NamedTuple):
-    """One record as read back, with the place where it stands."""
-
-    sequence: int
-    epoch: int
-    kind: int
-    append_ns: int
-    payload: bytes
-    file: Path
-    offset: int
-
-
 def crc32c(const uint8_t[::1] data, seed: int = 0, hardware: bool = True) -> int:
     """CRC-32C of bytes, extending `seed`; `hardware=False` takes the portable code (RFC 3720 B.4)."""
     cdef const uint8_t *start = &data[0] if data.shape[0] else NULL
@@ -71,17 +66,21 @@ def crc32c(const uint8_t[::1] data, seed: int = 0, hardware: bool = True) -> int
     return shm_crc32c_table(seed, start, data.shape[0])
 
 
-cdef class _FileView:
-    """One journal file being read: its bytes, its header and how far it was followed."""
+cdef class FileView:
+    """One journal file being read: its bytes, its header and how far it was followed.
+
+    Raises JournalError when it is no journal file, not the one of that epoch and index, or its header is damaged.
+    """
 
     cdef const uint8_t[::1] view
     cdef const unsigned char *start
-    cdef readonly uint64_t size
     cdef shm_journal_header header
+    cdef readonly bint is_early  # by a build that started each file's chain from a constant
+    cdef readonly uint64_t size
     cdef readonly object path
-    cdef uint64_t offset
-    cdef uint32_t chain
-    cdef uint64_t sequence
+    cdef readonly uint64_t offset
+    cdef readonly uint32_t chain
+    cdef readonly uint64_t sequence
 
     def __init__(self, path: Path, mapping, epoch: int, index: int):
         self.path = path
@@ -91,45 +90,147 @@ cdef class _FileView:
         self.view = mapping
         self.start = &self.view[0]
         memcpy(&self.header, self.start, sizeof(shm_journal_header))
-        if self.header.magic != SHM_MAGIC or self.header.layout_version != SHM_LAYOUT_VERSION:
-            raise JournalError(f"no journal of layout version {SHM_LAYOUT_VERSION}", path, 0)
+        if self.header.magic != SHM_MAGIC or not shm_journal_header_is_good(self.start):
+            raise JournalError("the header is damaged", path, 0)
+        if self.header.layout_version != SHM_LAYOUT_VERSION:
+            version = self.header.layout_version
+            raise JournalError(f"layout version {version}, this build reads {SHM_LAYOUT_VERSION}", path, 0)
         if self.header.epoch != epoch or self.header.file_index != index:
             raise JournalError(
-                f"the file states epoch {self.header.epoch} and index {self.header.file_index}", path, 0
-            )
-        if not shm_journal_header_is_good(self.start):
-            raise JournalError("the header is damaged", path, 0)
+                f"the file states epoch {self.header.epoch} and index {self.header.file_index}", path, 0)
         if self.size > self.header.size_bytes:
             raise JournalError(f"a file of {self.size} bytes states {self.header.size_bytes}", path, 0)
         self.offset = SHM_JOURNAL_HEADER_BYTES
-        self.chain = shm_crc32c(0, self.start, SHM_JOURNAL_HEADER_BYTES)
+        self.chain = shm_journal_header_chain(self.start)
         self.sequence = self.header.first_sequence
+        self.is_early = False
+        if not self.is_good():
+            self.is_early = shm_journal_check(
+                self.start, self.size, self.offset, SHM_JOURNAL_RESIDUE, self.sequence) == SHM_JOURNAL_GOOD
+            if self.is_early:
+                self.chain = SHM_JOURNAL_RESIDUE
 
     @property
     def instance(self) -> str:
         """Name of the instance that wrote the file."""
         return bytes(self.header.instance[:64]).split(b"\0")[0].decode("utf-8", "replace")
 
-    cdef bint is_good(self) noexcept:
+    @property
+    def first_sequence(self) -> int:
+        """Sequence of the file's first record."""
+        return self.header.first_sequence
+
+    @property
+    def previous_chain(self) -> int:
+        """End of the previous file's chain, as the header states it; 0 in the first file of an epoch."""
+        return self.header.previous_crc
+
+    @property
+    def stated_bytes(self) -> int:
+        """Size that the file was made with."""
+        return self.header.size_bytes
+
+    @property
+    def created_utc_ns(self) -> int:
+        """Wall clock at its making."""
+        return self.header.created_utc_ns
+
+    @property
+    def created_ns(self) -> int:
+        """The same moment on the clock of the records' stamps; 0 = not stated."""
+        return self.header.created_ns
+
+    @property
+    def position(self) -> JournalPosition:
+        """How far it was followed."""
+        return JournalPosition(
+            self.header.epoch, self.header.file_index, self.offset, self.sequence - 1, self.chain)
+
+    def seek(self, position: JournalPosition) -> None:
+        """Go on behind a record that was read before; the next record's checksum proves the place.
+
+        Raises:
+            JournalError: the place is not in this file.
+        """
+        if not HEADER_BYTES <= position.offset <= self.size or position.sequence + 1 < self.header.first_sequence:
+            raise JournalError(
+                f"no position behind record {position.sequence}: the file has {self.size} bytes "
+                f"from record {self.header.first_sequence}", self.path, position.offset,
+            )
+        self.offset = position.offset
+        self.chain = position.chain
+        self.sequence = position.sequence + 1
+
+    cpdef bint is_good(self) noexcept:
+        """Whether a whole record stands where reading is."""
         return shm_journal_check(
             self.start, self.size, self.offset, self.chain, self.sequence) == SHM_JOURNAL_GOOD
 
-    cdef object take(self, uint64_t epoch, bint with_payload):
-        """Step over the good record at the offset; its entry, or None where that is not wanted."""
+    cdef void step(self) noexcept nogil:
+        cdef const shm_journal_record *record = <const shm_journal_record *> (self.start + self.offset)
+        self.chain = record.crc
+        self.offset += shm_journal_record_bytes(shm_journal_length(record))
+        self.sequence += 1
+
+    def read(self, limit: int) -> list:
+        """Up to `limit` entries from where reading is; reading is behind them afterwards."""
+        cdef const shm_journal_record *record
+        cdef int64_t rest = limit
+        entries = []
+        while rest > 0 and self.is_good():
+            record = <const shm_journal_record *> (self.start + self.offset)
+            payload = PyBytes_FromStringAndSize(
+                <const char *> (self.start + self.offset + sizeof(shm_journal_record)),
+                shm_journal_length(record),
+            )
+            entries.append(JournalEntry(self.sequence, self.header.epoch, record.kind, record.append_ns,
+                                        payload, self.path, self.offset))
+            self.step()
+            rest -= 1
+        return entries
+
+    def skip(self) -> int:
+        """Check all records from where reading is, without the interpreter lock; returns how many are good."""
+        cdef uint64_t before = self.sequence
+        with nogil:
+            while shm_journal_check(
+                self.start, self.size, self.offset, self.chain, self.sequence) == SHM_JOURNAL_GOOD:
+                self.step()
+        return self.sequence - before
+
+    def skip_damage(self) -> bool:
+        """Go on behind a damaged record whose successor is whole; False = there is none."""
+        cdef uint64_t after = shm_journal_successor(
+            self.start, self.size, self.offset, self.chain, self.sequence)
+        if not after:
+            return False
+        # The next checksum builds on what stands here or on what should: whichever the successor fits.
         cdef const shm_journal_record *record = <const shm_journal_record *> (self.start + self.offset)
         cdef uint32_t length = shm_journal_length(record)
-        entry = None
-        if with_payload:
-            payload = PyBytes_FromStringAndSize(
-                <const char *> (self.start + self.offset + sizeof(shm_journal_record)), length)
-            entry = JournalEntry(
-                self.sequence, epoch, record.kind, record.append_ns, payload, self.path, self.offset)
-        self.chain = record.crc
-        self.offset += shm_journal_record_bytes(length)
         self.sequence += 1
-        return entry
+        if shm_journal_check(self.start, self.size, after, record.crc, self.sequence) == SHM_JOURNAL_GOOD:
+            self.chain = record.crc
+        else:
+            self.chain = shm_journal_crc(
+                self.chain, self.sequence - 1, record.append_ns, record.kind,
+                self.start + self.offset + sizeof(shm_journal_record), length)
+        self.offset = after
+        return True
 
-    cdef object damage(self):
+    def rest(self) -> tuple:
+        """What stands from here on: (first byte that is not zero, size); equal when all is zero."""
+        cdef uint64_t first
+        with nogil:
+            first = shm_journal_first_set(self.start, self.offset, self.size)
+        return first, self.size
+
+    def stated_length(self) -> int:
+        """Payload bytes that the record here states; 0 = none was committed here."""
+        if self.size - self.offset < sizeof(shm_journal_record):
+            return 0
+        return shm_journal_length(<const shm_journal_record *> (self.start + self.offset))
+
+    def damage(self):
         """What ends this file: None = its clean end, or an error that says what is wrong there.
 
         Raises:
@@ -152,62 +253,7 @@ cdef class _FileView:
         return JournalError(f"{where} is torn", self.path, self.offset)
 
 
-class JournalReader:
-    """Iterator over the entries of a journal directory; `read_journal` makes it.
-
-    Attributes:
-        torn: for each epoch whose last file does not end cleanly, a JournalError that says where. Such an end
-            (power loss, a file cut short) is no exception: what stands before it is good.
-    """
-
-    def __init__(self, directory, epoch=None):
-        self.torn = []
-        self._end = "an empty journal"
-        self._entries = self._read(Path(directory), epoch)
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return next(self._entries)
-
-    def _read(self, directory, only_epoch):
-        files = [f for f in journal_files(directory) if only_epoch is None or f[0] == only_epoch]
-        for position, (epoch, index, path) in enumerate(files):
-            first = position == 0 or files[position - 1][0] != epoch
-            last = position + 1 == len(files) or files[position + 1][0] != epoch
-            due = 0 if first else files[position - 1][1] + 1
-            if index != due:
-                raise JournalError(f"{file_name(epoch, due)} is missing", directory)
-            view = _FileView(path, map_to_read(path), epoch, index)
-            yield from self._read_file(view, epoch, first, last)
-
-    def _read_file(self, _FileView view, epoch, first, last):
-        cdef uint64_t due = 1 if first else self._next_sequence
-        cdef uint32_t chain = 0 if first else self._chain
-        if view.header.first_sequence != due or view.header.previous_crc != chain:
-            raise JournalError(
-                f"the file begins at record {view.header.first_sequence} and does not continue {self._end}",
-                view.path, 0,
-            )
-        damage = None
-        while damage is None:
-            while view.is_good():
-                yield view.take(epoch, True)
-            damage = view.damage()
-            # A live writer may have appended since.
-            if damage is None and not view.is_good():
-                break
-        if damage is not None:
-            if not last:
-                raise damage
-            self.torn.append(damage)
-        self._next_sequence = view.sequence
-        self._chain = view.chain
-        self._end = f"record {view.sequence - 1} before byte {view.offset} of {view.path.name}"
-
-
-def read_journal(directory: Path, epoch: int | None = None) -> JournalReader:
+def read_journal(directory: Path, epoch: int | None = None, after: JournalPosition | None = None):
     """Read all entries of a journal in the order they were appended, across files and epochs.
 
     Reading never disturbs a live writer; it ends with what is committed at that moment.
@@ -215,16 +261,19 @@ def read_journal(directory: Path, epoch: int | None = None) -> JournalReader:
     Args:
         directory: where the journal files are.
         epoch: only this epoch.
+        after: begin behind this position, without reading what stands before it.
 
     Returns:
-        An iterator of JournalEntry; after it is exhausted, its `torn` tells of ends that are not clean.
+        A `shm.journal_reader.JournalReader` of JournalEntry; after it is exhausted, its `torn` tells of ends
+        that are not clean.
 
     Raises:
         JournalError: while iterating: a file is missing or no journal, or the chain is broken in the middle;
-        the
-            message names file, byte offset and sequence.
+            the message names file, byte offset and sequence.
     """
-    return JournalReader(directory, epoch)
+    from shm.journal_reader import JournalReader  # it builds on this module
+
+    return JournalReader(Path(directory), epoch, after)
 
 
 cdef class Journal:
@@ -280,11 +329,10 @@ cdef class Journal:
             self.rotate()
             return 0
         _, index, path = files[len(files) - 1]
-        cdef _FileView view = _FileView(path, map_to_read(path), self.epoch, index)
+        cdef FileView view = FileView(path, map_to_read(path), self.epoch, index)
         if view.instance != self.instance:
             raise JournalError(f"belongs to instance {view.instance!r}, not {self.instance!r}", path, 0)
-        while view.is_good():
-            view.take(self.epoch, False)
+        view.skip()
         view.damage()
         # A file cut short gets its room back: behind the last whole record it is empty anyway.
         self.use(path, map_to_write(path, view.header.size_bytes))
@@ -320,6 +368,7 @@ cdef class Journal:
         header.size_bytes = len(mapping)
         header.first_sequence = self.sequence + 1
         header.created_utc_ns = time.time_ns()
+        header.created_ns = time.monotonic_ns()
         header.previous_crc = self.chain
         cdef bytes name = self.instance.encode()
         memcpy(header.instance, <const char *> name, len(name))
@@ -332,7 +381,7 @@ cdef class Journal:
         self.use(path, mapping)
         self.file_index = index
         self.offset = SHM_JOURNAL_HEADER_BYTES
-        self.chain = shm_crc32c(0, self.start, SHM_JOURNAL_HEADER_BYTES)
+        self.chain = shm_journal_header_chain(self.start)
         return 0
 
     def _make_file(self):

@@ -9,6 +9,7 @@ import mmap
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from shm.errors import JournalError, JournalFull
 
@@ -17,6 +18,38 @@ LOCK_NAME = "journal.lock"
 # <linux/falloc.h>
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+class JournalEntry(NamedTuple):
+    """One record as read back, with the place where it stands."""
+
+    sequence: int
+    epoch: int
+    kind: int
+    append_ns: int
+    payload: bytes
+    file: Path
+    offset: int
+
+
+class JournalPosition(NamedTuple):
+    """A place behind a record: where reading goes on. The default is the beginning of everything.
+
+    `sequence` is that of the last record before it and `chain` what the next one's checksum builds on;
+    `offset` 0 means the beginning of the file.
+    """
+
+    epoch: int = 0
+    file_index: int = 0
+    offset: int = 0
+    sequence: int = 0
+    chain: int = 0
+
+
+def entry_end(entry: JournalEntry) -> int:
+    """Byte behind an entry in its file: a head of 32 bytes, the payload, rounded up to 16."""
+    return entry.offset + (32 + len(entry.payload) + 15) // 16 * 16
 
 
 def file_name(epoch: int, index: int) -> str:
@@ -59,7 +92,7 @@ def map_to_write(path: Path, size_bytes: int) -> mmap.mmap:
     except OSError as error:
         if made:
             path.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             disk = os.statvfs(path.parent)
             free = disk.f_bavail * disk.f_frsize
             raise JournalFull(f"no room: {size_bytes} bytes needed, {free} free", path, 0) from error
@@ -84,6 +117,41 @@ def release_tail(path: Path, used_bytes: int) -> None:
         if length > 0:
             libc = ctypes.CDLL(None, use_errno=True)
             libc.fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_longlong(begin), ctypes.c_longlong(length))
+    finally:
+        os.close(fd)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a file whole or not at all, on the disk when this returns: write aside, fsync, rename, fsync.
+
+    Raises:
+        JournalFull: the disk has no room; the old file stays.
+        JournalError: the file system refuses for another reason.
+    """
+    aside = path.with_name(path.name + ".new")
+    try:
+        fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(aside, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            aside.unlink(missing_ok=True)
+            raise JournalFull(f"no room for {len(data)} bytes", path) from error
+        raise JournalError(f"can not be written: {error.strerror}", path) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
     finally:
         os.close(fd)
 

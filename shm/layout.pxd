@@ -34,6 +34,8 @@ cdef extern from "shm/native/shm_layout.h" nogil:
         SHM_HISTOGRAM_BUCKETS
         SHM_JOURNAL_HEADER_BYTES
         SHM_JOURNAL_ALIGN
+        SHM_RATE_LANES
+        SHM_RATE_NAME_BYTES
 
     ctypedef struct shm_segment_header:
         uint64_t magic
@@ -289,6 +291,41 @@ cdef extern from "shm/native/shm_layout.h" nogil:
         shm_fault fault[SHM_FAULTS]
         shm_histogram histogram[SHM_HISTOGRAMS]
 
+    ctypedef struct shm_rate_bucket:
+        shm_a64 arrival_ns
+        shm_a64 pace
+        shm_a64 stop_ns
+        shm_a64 stop_new_ns
+        shm_a64 limit
+        int64_t window_ns
+        uint32_t address
+        uint32_t rule
+        uint8_t kept[SHM_RATE_LANES]
+        shm_a64 granted[SHM_RATE_LANES]
+        shm_a64 refused[SHM_RATE_LANES]
+
+    ctypedef struct shm_rate_address:
+        shm_a64 stop_ns
+        shm_a64 stops
+        uint32_t venue_id
+        char name[SHM_RATE_NAME_BYTES]
+
+    ctypedef struct shm_rate_rule:
+        uint32_t first
+        uint32_t count
+        uint32_t address
+        uint16_t venue_id
+        uint8_t scope
+        uint8_t unit
+        int64_t window_ns
+        int64_t slack_ns
+        char name[SHM_RATE_NAME_BYTES]
+
+    ctypedef struct shm_rate_ledger:
+        uint32_t addresses
+        uint32_t rules
+        uint32_t buckets
+
     ctypedef struct shm_journal_header:
         uint64_t magic
         uint32_t layout_version
@@ -299,6 +336,7 @@ cdef extern from "shm/native/shm_layout.h" nogil:
         uint64_t created_utc_ns
         uint32_t previous_crc
         char instance[64]
+        int64_t created_ns
 
     ctypedef struct shm_journal_record:
         shm_a32 length

@@ -75,8 +75,15 @@ _TEXT: Final = {
     "shm_fault": "count:a64 first_utc_ns:a64 last_utc_ns:a64 code:u64 text:char*200 -24",
     "shm_metrics": f"counters:u32 histograms:u32 faults:u32 worker_slot:u32 -112 "
     f"counter:shm_counter*{_COUNTERS} fault:shm_fault*{_FAULTS} histogram:shm_histogram*{_HISTOGRAMS}",
+    "shm_rate_bucket": "arrival_ns:a64 pace:a64 stop_ns:a64 stop_new_ns:a64 limit:a64 window_ns:i64 "
+    "address:u32 rule:u32 kept:u8*4 reserved0:u32 granted:a64*4 refused:a64*4",
+    "shm_rate_address": "stop_ns:a64 stops:a64 venue_id:u32 reserved0:u32 name:char*48 -56",
+    "shm_rate_rule": "first:u32 count:u32 address:u32 venue_id:u16 scope:u8 unit:u8 window_ns:i64 "
+    "slack_ns:i64 name:char*48 -48",
+    "shm_rate_ledger": "addresses:u32 rules:u32 buckets:u32 reserved0:u32 -112",
     "shm_journal_header": "magic:u64 layout_version:u32 file_index:u32 epoch:u64 size_bytes:u64 "
-    "first_sequence:u64 created_utc_ns:u64 previous_crc:u32 reserved0:u32 instance:char*64",
+    "first_sequence:u64 created_utc_ns:u64 previous_crc:u32 reserved0:u32 instance:char*64 "
+    "created_ns:i64",
     "shm_journal_record": "length:a32 crc:u32 sequence:u64 append_ns:i64 kind:u16 reserved0:u16 "
     "reserved1:u32",
 }

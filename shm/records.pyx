@@ -168,8 +168,8 @@ cdef class MarketRecord(Record):
     """One market-data record of a broadcast ring.
 
     The four values read by `kind`: BOOK and BBO hold bid price, bid quantity, ask price, ask quantity; TRADE
-    holds price, quantity, trade id; MARK holds mark price, index price, funding rate (10^-8), next funding
-    time (venue_utc_ns). Prices and quantities are `_units` of the instrument. Keyword arguments set fields.
+    holds price, quantity, trade id; MARK holds mark price and index price in counts of 10^-mark_exponent,
+    funding rate in counts of 10^-funding_rate_exponent, next funding time (venue_utc_ns). Other prices and quantities are `_units` of the instrument. Keyword arguments set fields.
     """
 
     def __cinit__(self):
@@ -244,7 +244,7 @@ cdef class MarketRecord(Record):
 
     @property
     def price_units(self) -> int:
-        """Price of a TRADE record, mark price of a MARK record."""
+        """Price of a TRADE record, mark price of a MARK record (in counts of 10^-mark_exponent)."""
         return self.value0
 
     @property
@@ -259,13 +259,23 @@ cdef class MarketRecord(Record):
 
     @property
     def index_price_units(self) -> int:
-        """Index price of a MARK record."""
+        """Index price of a MARK record, in counts of 10^-mark_exponent."""
         return self.value1
 
     @property
-    def funding_rate_e8(self) -> int:
-        """Funding rate of a MARK record times 10^8."""
+    def funding_rate_units(self) -> int:
+        """Funding rate of a MARK record, in counts of 10^-funding_rate_exponent."""
         return self.value2
+
+    @property
+    def mark_exponent(self) -> int:
+        """Exponent of both prices of a MARK record: at least 8, more where the venue's values need it."""
+        return self.bid_count
+
+    @property
+    def funding_rate_exponent(self) -> int:
+        """Exponent of the funding rate of a MARK record: at least 8, more where the venue's values need it."""
+        return self.ask_count
 
     @property
     def next_funding_utc_ns(self) -> int:

@@ -59,6 +59,28 @@ static inline int shm_book_store_head(void *entry, const shm_book_head *head) {
     return SHM_BOOK_OK;
 }
 
+/* Rewrites the head and the levels from `bid_from` and `ask_from` on; those before stand. For the same writer, and with
+ * the same refusal, as shm_book_store_head. */
+static inline int shm_book_store_tail(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
+                                      uint32_t bid_from, const shm_level *asks, uint32_t ask_from) {
+    shm_seqlock *lock = (shm_seqlock *)entry;
+    unsigned char *at = (unsigned char *)entry + sizeof(shm_seqlock);
+    if ((shm_load_relaxed(&lock->count) & 1) || head->bid_count > depth || head->ask_count > depth)
+        return SHM_BOOK_BUSY;
+    uint64_t odd = shm_seqlock_store_begin(lock);
+    shm_words_in(at, head, sizeof(*head));
+    at += sizeof(*head);
+    if (bid_from < head->bid_count)
+        shm_words_in(at + (size_t)bid_from * sizeof(shm_level), bids + bid_from,
+                     (size_t)(head->bid_count - bid_from) * sizeof(shm_level));
+    at += (size_t)depth * sizeof(shm_level);
+    if (ask_from < head->ask_count)
+        shm_words_in(at + (size_t)ask_from * sizeof(shm_level), asks + ask_from,
+                     (size_t)(head->ask_count - ask_from) * sizeof(shm_level));
+    shm_seqlock_store_end(lock, odd);
+    return SHM_BOOK_OK;
+}
+
 /* Loads `bytes` words of the entry's value from its start: certificate alone or the whole head. */
 static inline int shm_book_load_front(const void *entry, void *out, size_t bytes) {
     return shm_seqlock_load((const shm_seqlock *)entry, out, bytes);

@@ -13,6 +13,19 @@ enum shm_worker_state {
     SHM_WORKER_STATE_STALLED = 7,
 };
 
+enum shm_rate_lane {
+    SHM_RATE_LANE_CANCEL = 0,
+    SHM_RATE_LANE_RECONCILE = 1,
+    SHM_RATE_LANE_RESYNC = 2,
+    SHM_RATE_LANE_NEW = 3,
+};
+
+enum shm_rate_stop {
+    SHM_RATE_STOP_NEW = 1,
+    SHM_RATE_STOP_BUCKET = 2,
+    SHM_RATE_STOP_ADDRESS = 3,
+};
+
 enum shm_trading_state {
     SHM_TRADING_STATE_ACTIVE = 0,
     SHM_TRADING_STATE_REDUCING = 1,
@@ -50,6 +63,8 @@ enum shm_book_reason {
     SHM_BOOK_REASON_ANOMALY = 19,
     SHM_BOOK_REASON_QUARANTINE = 20,
     SHM_BOOK_REASON_DELISTED = 21,
+    SHM_BOOK_REASON_MAINTENANCE = 22,
+    SHM_BOOK_REASON_RANGE = 23,
 };
 
 enum shm_record_kind {

@@ -3,8 +3,8 @@
  * A record exists once its length is stored (release) and everything before it was written; a
  * process killed at any instruction leaves a whole record or none. Each record's CRC-32C covers the
  * previous one's, so the file is a chain: a changed byte or a missing record breaks it at that place.
- * The chain of a file starts with the checksum of its header, which holds the end of the previous
- * file's chain.
+ * The chain of a file starts with the checksum in its header page, which covers the end of the
+ * previous file's chain.
  */
 #ifndef RINGLANE_SHM_JOURNAL_H
 #define RINGLANE_SHM_JOURNAL_H
@@ -30,6 +30,16 @@ static inline int shm_journal_header_is_good(const unsigned char *file) {
     uint32_t sum;
     memcpy(&sum, file + SHM_JOURNAL_HEADER_SUM_AT, sizeof(sum));
     return sum == shm_crc32c(0, file, SHM_JOURNAL_HEADER_SUM_AT);
+}
+
+/* Where the chain of a file starts: the stored sum. (A CRC over data *and* its own CRC would be the same
+ * for every file: SHM_JOURNAL_RESIDUE, where early builds started.) */
+#define SHM_JOURNAL_RESIDUE 0x48674BC7u
+
+static inline uint32_t shm_journal_header_chain(const unsigned char *file) {
+    uint32_t sum;
+    memcpy(&sum, file + SHM_JOURNAL_HEADER_SUM_AT, sizeof(sum));
+    return sum;
 }
 
 static inline uint64_t shm_journal_record_bytes(uint64_t payload_bytes) {
@@ -82,6 +92,27 @@ static inline int shm_journal_is_zero(const unsigned char *at, uint64_t bytes) {
         if (at[i])
             return 0;
     return 1;
+}
+
+/* First byte in [begin, end) that is not zero; `end` when there is none. */
+static inline uint64_t shm_journal_first_set(const unsigned char *file, uint64_t begin, uint64_t end) {
+    uint64_t at = begin;
+    while (at < end && at % 8u) {
+        if (file[at])
+            return at;
+        at++;
+    }
+    for (; end - at >= 64u; at += 64u) {
+        uint64_t words[8], any = 0;
+        memcpy(words, file + at, sizeof(words));
+        for (int i = 0; i < 8; i++)
+            any |= words[i];
+        if (any)
+            break;
+    }
+    while (at < end && !file[at])
+        at++;
+    return at;
 }
 
 /* What stands at `offset`, given the chain so far and the sequence that is due. */

@@ -196,7 +196,8 @@ typedef struct shm_stream {
 
 /* A market-data record on a broadcast ring: 128 bytes. The four value fields read by kind:
  * BOOK, BBO: bid price, bid quantity, ask price, ask quantity; TRADE: price, quantity, trade id, 0;
- * MARK: mark price, index price, funding rate (10^-8), next funding venue_utc_ns. */
+ * MARK: mark price, index price, funding rate, next funding venue_utc_ns; there bid_count is the exponent of both
+ * prices and ask_count that of the rate. */
 typedef struct shm_market_record {
     uint16_t kind; /* enums.RecordKind */
     uint8_t book_state;
@@ -392,6 +393,61 @@ typedef struct shm_metrics {
     shm_histogram histogram[SHM_HISTOGRAMS];
 } shm_metrics;
 
+/* ---- rate ledger: one per run, every process takes from it ----------------------------------- */
+
+#define SHM_RATE_LANES 4u
+#define SHM_RATE_NAME_BYTES 48u
+
+/* One counting of a venue, behind its rule. All words change by single atomic operations, so whoever is
+ * killed leaves nothing behind (see shm_rate.h). */
+typedef struct shm_rate_bucket {
+    shm_a64 arrival_ns;  /* theoretical arrival time: what is used flows off until then, monotonic */
+    shm_a64 pace;        /* interval of one unit in ns << 24 | burst in units */
+    shm_a64 stop_ns;     /* no lane before this time */
+    shm_a64 stop_new_ns; /* the lane `new` not before this time */
+    shm_a64 limit;       /* the venue's own number: for people, and for corrections */
+    int64_t window_ns;   /* the venue's window and the slack of its rule */
+    uint32_t address;    /* row of its shm_rate_address */
+    uint32_t rule;       /* row of its shm_rate_rule */
+    uint8_t kept[SHM_RATE_LANES]; /* by lane: 256ths of the burst that are kept for the lanes above it */
+    uint32_t reserved0;
+    shm_a64 granted[SHM_RATE_LANES]; /* units, for people */
+    shm_a64 refused[SHM_RATE_LANES]; /* takes */
+} shm_rate_bucket;
+
+/* One of our addresses at a venue: what the venue stops there it stops for every bucket. */
+typedef struct shm_rate_address {
+    shm_a64 stop_ns; /* nobody before this time */
+    shm_a64 stops;
+    uint32_t venue_id;
+    uint32_t reserved0;
+    char name[SHM_RATE_NAME_BYTES];
+    uint8_t reserved1[SHM_PAIR - 72];
+} shm_rate_address;
+
+/* What a venue grants, as its adapter declares it; one bucket, or one per instrument id. */
+typedef struct shm_rate_rule {
+    uint32_t first; /* its first bucket */
+    uint32_t count; /* 1, or the instruments' capacity */
+    uint32_t address;
+    uint16_t venue_id;
+    uint8_t scope; /* enums.RateScope */
+    uint8_t unit;  /* enums.RateUnit */
+    int64_t window_ns;
+    int64_t slack_ns; /* how much later than another a request may reach the venue after its take */
+    char name[SHM_RATE_NAME_BYTES];
+    uint8_t reserved0[SHM_PAIR - 80];
+} shm_rate_rule;
+
+/* Behind it stand the addresses, the rules, the buckets. */
+typedef struct shm_rate_ledger {
+    uint32_t addresses;
+    uint32_t rules;
+    uint32_t buckets;
+    uint32_t reserved0;
+    uint8_t reserved1[SHM_PAIR - 16];
+} shm_rate_ledger;
+
 /* ---- journal file ---------------------------------------------------------------------------- */
 
 #define SHM_JOURNAL_HEADER_BYTES 4096u
@@ -408,6 +464,7 @@ typedef struct shm_journal_header {
     uint32_t previous_crc; /* chain value at the end of the previous file */
     uint32_t reserved0;
     char instance[64];
+    int64_t created_ns; /* the same moment as created_utc_ns on the clock of append_ns, 0 = not stated */
 } shm_journal_header;
 
 /* A record exists once `length` is stored (release); everything else is written before. `crc` is
@@ -448,6 +505,11 @@ SHM_ASSERT(instruments_header_size, sizeof(shm_instruments_header) == SHM_PAIR);
 SHM_ASSERT(counter_size, sizeof(shm_counter) == SHM_CACHE_LINE);
 SHM_ASSERT(fault_size, sizeof(shm_fault) == 256);
 SHM_ASSERT(journal_record_size, sizeof(shm_journal_record) == 32);
+SHM_ASSERT(rate_bucket_size, sizeof(shm_rate_bucket) == SHM_PAIR);
+SHM_ASSERT(rate_counters_line, offsetof(shm_rate_bucket, granted) == SHM_CACHE_LINE);
+SHM_ASSERT(rate_address_size, sizeof(shm_rate_address) == SHM_PAIR);
+SHM_ASSERT(rate_rule_size, sizeof(shm_rate_rule) == SHM_PAIR);
+SHM_ASSERT(rate_ledger_size, sizeof(shm_rate_ledger) == SHM_PAIR);
 SHM_ASSERT(atomic_64_is_plain_size, sizeof(shm_a64) == 8);
 SHM_ASSERT(atomic_32_is_plain_size, sizeof(shm_a32) == 4);
 

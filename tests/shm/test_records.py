@@ -135,7 +135,7 @@ def test_the_four_values_have_names_by_kind() -> None:
     trade = MarketRecord(kind=RecordKind.TRADE, value0=5, value1=6, value2=7)
     assert (trade.price_units, trade.quantity_units, trade.trade_id) == (5, 6, 7)
     mark = MarketRecord(kind=RecordKind.MARK, value0=1, value1=2, value2=-3, value3=4)
-    assert (mark.price_units, mark.index_price_units, mark.funding_rate_e8, mark.next_funding_utc_ns) == (
+    assert (mark.price_units, mark.index_price_units, mark.funding_rate_units, mark.next_funding_utc_ns) == (
         1,
         2,
         -3,

@@ -13,8 +13,8 @@ SANITIZERS = ("thread", "address,undefined", "none")
 ROUNDS = {"thread": 40_000, "address,undefined": 100_000, "none": 300_000}
 FACTOR = int(os.environ.get("RINGLANE_STRESS_FACTOR", "1"))
 # A line per thread that took something: each part must have run with all its threads.
-LINES = {"shm_threads": 2 * (8 + 1) + 4 + 2, "shm_values": 1 + 4 * 3}
-SCENES = 13
+LINES = {"shm_threads": 2 * (8 + 1) + 4 + 2, "shm_values": 1 + 4 * 3, "shm_rates": 4}
+SCENES = 15
 
 
 @pytest.mark.prove

@@ -19,6 +19,7 @@
 #include "shm/native/shm_book.h"
 #include "shm/native/shm_histogram.h"
 #include "shm/native/shm_journal.h"
+#include "shm/native/shm_rate.h"
 #include "shm/native/shm_seqlock.h"
 
 #define STEPS_MAX 1000000u
@@ -37,6 +38,8 @@ typedef struct area { /* each part begins on a pair of lines */
     uint64_t value[WORDS];
     unsigned char book[1024];
     unsigned char file[FILE_BYTES];
+    shm_rate_bucket bucket;
+    shm_rate_address address;
 } area;
 
 static area *all;
@@ -587,6 +590,64 @@ static void judge_histogram(int done, int times) {
     CHECK(shm_load_relaxed(&h->count) == count + 1 && shm_load_relaxed(&h->min) == 6);
 }
 
+/* ---- rate ledger ----------------------------------------------------------------------------- */
+
+#define RATE_LIMIT 8
+#define RATE_BURST 4
+#define RATE_NOW ((int64_t)1000000)
+
+static void prepare_rate(void) {
+    memset(all, 0, sizeof *all);
+    all->bucket.window_ns = 1000000;
+    CHECK(shm_rate_set_limit(&all->bucket, RATE_LIMIT, RATE_BURST, 0));
+}
+
+static int64_t rate_take(void) {
+    return shm_rate_take(&all->bucket, &all->address, SHM_RATE_LANE_CANCEL, 1, RATE_NOW);
+}
+
+static int64_t rate_interval(void) { return shm_rate_interval_ns(shm_load_relaxed(&all->bucket.pace)); }
+
+static void act_rate_take(void) { (void)rate_take(); }
+
+/* The dead have taken whole units or nothing; survivors get exactly the rest of the burst, then the rate. */
+static void judge_rate_take(int done, int times) {
+    int64_t arrival = (int64_t)shm_load_relaxed(&all->bucket.arrival_ns), taken = 0;
+    if (arrival != 0) {
+        CHECK((arrival - RATE_NOW) % rate_interval() == 0);
+        taken = (arrival - RATE_NOW) / rate_interval();
+    }
+    CHECK(taken >= done && taken <= times);
+    CHECK((int64_t)shm_load_relaxed(&all->bucket.granted[SHM_RATE_LANE_CANCEL]) <= taken);
+    if (taken)
+        happened++;
+    else
+        nothing_happened++;
+    for (int64_t left = RATE_BURST - taken; left > 0; left--)
+        CHECK(rate_take() == 0);
+    CHECK(rate_take() == rate_interval());
+}
+
+static void act_rate_limit(void) { (void)shm_rate_set_limit(&all->bucket, RATE_LIMIT / 2, RATE_BURST / 2, RATE_NOW); }
+
+/* The old pace, or the new one with an empty budget: never the new limit with the old one's credit. */
+static void judge_rate_limit(int done, int times) {
+    uint64_t pace = shm_load_relaxed(&all->bucket.pace);
+    int is_new = shm_rate_burst(pace) == RATE_BURST / 2, is_empty = shm_load_relaxed(&all->bucket.arrival_ns) != 0;
+    (void)times;
+    CHECK(is_new || shm_rate_burst(pace) == RATE_BURST);
+    CHECK((!is_new || is_empty) && (!done || is_new));
+    if (is_new)
+        happened++;
+    else if (is_empty)
+        half_done++;
+    else
+        nothing_happened++;
+    act_rate_limit();
+    CHECK(shm_rate_burst(shm_load_relaxed(&all->bucket.pace)) == RATE_BURST / 2);
+    CHECK(shm_load_relaxed(&all->bucket.limit) == RATE_LIMIT / 2 && rate_take() > 0);
+}
+
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 typedef struct scene {
@@ -611,6 +672,8 @@ static const scene scenes[] = {
     {"book store", prepare_book, act_book, judge_book, NULL},
     {"journal append", prepare_journal, act_append, judge_journal, ready_journal},
     {"histogram record", prepare_histogram, act_histogram, judge_histogram, NULL},
+    {"rate take", prepare_rate, act_rate_take, judge_rate_take, NULL},
+    {"rate limit", prepare_rate, act_rate_limit, judge_rate_limit, NULL},
 };
 
 static void play(const scene *s) {

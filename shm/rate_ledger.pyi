@@ -1,0 +1,76 @@
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from typing_extensions import Buffer
+
+from shm.enums import RateScope, RateUnit
+from shm.rate_rules import RateRule
+
+NEVER: Final = -1
+TAKE_BUCKETS: Final = 8
+WEIGHT_MAX: Final = 16777215
+TIME_MAX: Final = 4611686018427387903
+
+class BucketView(NamedTuple):
+    bucket: int
+    limit: int
+    burst: int
+    window_ns: int
+    interval_ns: int
+    used: int
+    free: tuple[int, ...]
+    shares: tuple[int, ...]
+    granted: tuple[int, ...]
+    refused: tuple[int, ...]
+    stop_ns: tuple[int, ...]
+
+class RuleView(NamedTuple):
+    name: str
+    venue_id: int
+    address: str
+    scope: RateScope
+    unit: RateUnit
+    window_ns: int
+    slack_ns: int
+    first: int
+    buckets: int
+
+class AddressView(NamedTuple):
+    venue_id: int
+    name: str
+    stop_ns: int
+    stops: int
+
+class RateLedger:
+    def __init__(self, /, *args: object, **kwargs: object) -> None: ...
+    @staticmethod
+    def bytes_needed(rules: Iterable[RateRule]) -> int: ...
+    @staticmethod
+    def create(buffer: Buffer, rules: Iterable[RateRule]) -> RateLedger: ...
+    @staticmethod
+    def attach(buffer: Buffer) -> RateLedger: ...
+    @property
+    def writable(self) -> bool: ...
+    @property
+    def count(self) -> int: ...
+    def read_names(self) -> None: ...
+    def need_writable(self) -> None: ...
+    def bucket(self, name: str, instrument_id: int = 0) -> int: ...
+    def has(self, name: str) -> bool: ...
+    def take(self, bucket: int, lane: int, weight: int, now_ns: int) -> int: ...
+    def wait_ns(self, bucket: int, lane: int, weight: int, now_ns: int) -> int: ...
+    def correct(self, bucket: int, used: int, now_ns: int, since_ns: int | None = None) -> bool: ...
+    def set_limit(self, bucket: int, limit: int, now_ns: int, burst: int = 0) -> None: ...
+    def penalize(self, bucket: int, until_ns: int, stop: int) -> bool: ...
+    def stop_ns(self, bucket: int, lane: int) -> int: ...
+    def view(self, bucket: int, now_ns: int) -> BucketView: ...
+    def rule_views(self) -> list[RuleView]: ...
+    def address_views(self) -> list[AddressView]: ...
+
+class RateTake:
+    def __init__(self, ledger: RateLedger, costs: Iterable[tuple[int, int]]) -> None: ...
+    @property
+    def ledger(self) -> RateLedger: ...
+    @property
+    def count(self) -> int: ...
+    def take(self, lane: int, now_ns: int) -> int: ...
