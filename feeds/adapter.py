@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
+from feeds.transport.throttle import SECOND_NS, WindowBudget
 from shm.errors import UnitsError
 from shm.units import parse_units
 
@@ -79,12 +82,22 @@ class ControlEvent(NamedTuple):
     notices: tuple[Notice, ...] = ()
 
 
+class NoticePhase(Enum):
+    """How far a maintenance of a venue has come, by the venue's own word."""
+
+    SCHEDULED = "scheduled"
+    STARTED = "started"
+    ENDED = "ended"
+
+
 class Notice(NamedTuple):
     """What a venue says about itself or an instrument, outside the stream of prices."""
 
     topic: str  # "status" (of the venue) or "instrument"
     symbol: str  # "" when it concerns the whole venue
     text: str  # the venue's own words: a state, a title, a time
+    phase: NoticePhase | None = None  # of a maintenance
+    end_utc_ns: int = 0  # when the venue says it ends, 0 = it does not say
 
 
 class Written(NamedTuple):
@@ -105,7 +118,9 @@ class VenueAdapter(ABC):
     websocket_url: str
     rest_url: str
     subscribe_per_second: float  # how many subscribe messages a connection may send
-    snapshot_weight_per_minute: int  # request weight the venue grants one address
+    snapshot_weight_per_minute: int  # what snapshots for books may weigh: of requests, or of resubscriptions
+    #: Request weight that one address may use within so many seconds, over all public REST requests.
+    rest_limit: tuple[int, float]
     snapshot_depths: tuple[SnapshotDepth, ...]  # deepest first
     used_weight_header: str
     #: What is sent as text when a connection was quiet, and how long quiet is; b"" = the venue pings us.
@@ -123,6 +138,8 @@ class VenueAdapter(ABC):
     # : The depth streams the venue documents that a book can be made of, by their own names; the default
     # first.
     depth_streams: tuple[str, ...] = ()
+    #: Depth streams that repeat themselves when nothing changes → after how long; others stay silent.
+    depth_repeat_ns: Mapping[str, int] = MappingProxyType({})
 
     @property
     def needs_snapshot_requests(self) -> bool:
@@ -153,6 +170,17 @@ class VenueAdapter(ABC):
         fitting = (depth for depth in self.snapshot_depths if 2 * symbols * depth.weight <= limit)
         return next(fitting, self.snapshot_depths[-1])
 
+    def rest_budget(self) -> WindowBudget:
+        """Return a new budget of an address's public REST requests."""
+        limit, seconds = self.rest_limit
+        return WindowBudget(limit, round(seconds * SECOND_NS))
+
+    @property
+    def rest_per_minute(self) -> int:
+        """Request weight that one address may use in a minute."""
+        limit, seconds = self.rest_limit
+        return int(limit * 60 / seconds)
+
     @abstractmethod
     def make_decoder(self) -> Decoder:
         """Return a new decoder of this venue's frames."""
@@ -162,11 +190,16 @@ class VenueAdapter(ABC):
         """Plan the connections for these symbols, those that carry depth first."""
 
     def resubscribe(self, symbol: str, settings: StreamSettings) -> tuple[bytes, ...]:  # noqa: ARG002
-        """Return the messages that end and begin a symbol's depth stream, so that its snapshot comes again.
+        """Return the messages that end and begin a symbol's depth stream.
 
-        Empty where the stream carries no snapshots: there, `snapshot_request` serves.
+        Where the stream carries snapshots, one comes again; elsewhere `snapshot_request` serves, and this is
+        for a stream that has fallen silent.
         """
         return ()
+
+    @abstractmethod
+    def ending(self, subscribe: bytes) -> bytes:
+        """Return the message that ends what a subscribe message of a ConnectionPlan began."""
 
     def index_symbol(self, instrument: Instrument) -> str:  # noqa: ARG002
         """Return the symbol under which the venue publishes this instrument's index; "" = its own."""
@@ -305,6 +338,20 @@ def units_or_zero(text: str, exponent: int) -> int:
         return parse_units(text, exponent, allow_scientific=True) if text else 0
     except UnitsError:
         return 0
+
+
+def maintenance(row: Mapping[str, Any], phases: Mapping[str, NoticePhase], words: Sequence[str]) -> Notice:
+    """Make the notice of a maintenance from a venue's row with `state` and `end` (ms as text or number).
+
+    Args:
+        row: as the venue sent it.
+        phases: its names of states.
+        words: fields that make the text.
+    """
+    text = " ".join(str(row.get(key, "")) for key in words).strip()
+    end = str(row.get("end", ""))
+    end_utc_ns = int(end) * 1_000_000 if end.isascii() and end.isdigit() else 0
+    return Notice("status", "", text, phases.get(str(row.get("state", ""))), end_utc_ns)
 
 
 def unknown_symbol(venue: str, symbol: str, known: Iterable[str]) -> VenueError:

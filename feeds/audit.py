@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import NamedTuple
 
+from feeds.known_range import WHOLE, KnownRange
+
 Levels = Sequence[tuple[int, int]]
 
 
@@ -57,7 +59,7 @@ class AuditResult(NamedTuple):
 
 
 def compare_side(
-    side: int, ours: Levels, theirs: Levels, touched: Collection[int]
+    side: int, ours: Levels, theirs: Levels, touched: Collection[int], known: int | None = None
 ) -> tuple[int, list[LevelDifference]]:
     """Compare one side where both know it: not beyond the worst price of either, unless a side is empty.
 
@@ -68,12 +70,15 @@ def compare_side(
         ours: levels, best first.
         theirs: the venue's.
         touched: prices that are not compared.
+        known: worst price that our own snapshot knew, None = all are known.
 
     Returns:
         How many prices were compared, and the differences, best first.
     """
     sign = 1 if side else -1
     ends = [max(sign * price for price, _ in levels) for levels in (ours, theirs) if levels]
+    if known is not None:
+        ends.append(sign * known)
     end = min(ends, default=0)
     mine, other = dict(ours), dict(theirs)
     prices = [p for p in mine.keys() | other.keys() if sign * p <= end and p not in touched]
@@ -82,10 +87,16 @@ def compare_side(
     return len(prices), [LevelDifference(side, p, mine.get(p, 0), other.get(p, 0)) for p in wrong]
 
 
-def compare(bids: Levels, asks: Levels, theirs: VenueBook, touched: Collection[int] = ()) -> AuditResult:
+def compare(
+    bids: Levels,
+    asks: Levels,
+    theirs: VenueBook,
+    touched: Collection[int] = (),
+    known: KnownRange = WHOLE,
+) -> AuditResult:
     """Compare a book with a snapshot; NOT_COMPARABLE when no price could be compared."""
-    bid_count, bid_wrong = compare_side(0, bids, theirs.bids, touched)
-    ask_count, ask_wrong = compare_side(1, asks, theirs.asks, touched)
+    bid_count, bid_wrong = compare_side(0, bids, theirs.bids, touched, known.bid)
+    ask_count, ask_wrong = compare_side(1, asks, theirs.asks, touched, known.ask)
     compared = bid_count + ask_count
     if not compared:
         return AuditResult(Verdict.NOT_COMPARABLE, reason="no price in common that was not touched")
@@ -103,6 +114,7 @@ class AuditWindow:
         begin_ns: when it began, before the request was sent.
         settle_ns: a stream that brought nothing for so long after the answer has nothing more to say.
         timeout_ns: after so long it is given up.
+        known: prices of our book that can be compared.
     """
 
     sequence: int
@@ -110,6 +122,7 @@ class AuditWindow:
     begin_ns: int
     settle_ns: int = 2_000_000_000
     timeout_ns: int = 15_000_000_000
+    known: KnownRange = WHOLE
     touched: set[int] = field(default_factory=set)
     touched_ns: int = 0
     book: VenueBook | None = None
@@ -157,7 +170,7 @@ class AuditWindow:
             return AuditResult(
                 Verdict.NOT_COMPARABLE, reason=f"the stream ({end}) does not reach the snapshot ({at})"
             )
-        return compare(bids, asks, book, self.touched)
+        return compare(bids, asks, book, self.touched, self.known)
 
     @property
     def is_by_sequence(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from feeds.audit import AuditResult, AuditWindow, LevelDifference, VenueBook, Verdict, confirmed
 from feeds.continuity import SnapshotRule
 from feeds.errors import DecodeError
-from shm.enums import BookState
+from feeds.transport.throttle import TokenBucket
 from shm.units import parse_units
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Auditor:
         through
             `on_answer` or `on_failed`.
         period_ns: how long a round takes (`feeds.audit.audit_period_ns`); 0 = no audits.
+        budget: of all audits, one token each; None = as many as asked for.
+        settle_ns: a stream that brought nothing for so long after an answer has nothing more to say.
     """
 
     def __init__(
@@ -70,17 +72,24 @@ class Auditor:
         *,
         request: Callable[[int], bool],
         period_ns: int,
+        budget: TokenBucket | None = None,
+        settle_ns: int = 2_000_000_000,
     ) -> None:
+        self._settle_ns = settle_ns
         self.session, self.period_ns = session, period_ns
+        self._budget = budget
+        self._hurried: dict[int, None] = {}  # asked for out of turn, in order
         self.findings: deque[AuditFinding] = deque(maxlen=KEPT)
         self._round = deque(rows)
+        self._rows = {row.instrument_id: row for row in self._round}
         self._request = request
         self._next_ns: int | None = None
         self._open: dict[int, _Audit] = {}
         self._counts = dict.fromkeys(
-            ("audits", "equal", "different", "suspected", "not_comparable", "failed"), 0
+            ("audits", "equal", "different", "suspected", "not_comparable", "failed", "hurried", "waits"), 0
         )
         session.pump.keeper = self.on_kept
+        session.mutes.ask = self.hurry if period_ns else None
 
     def statistics(self) -> dict[str, int]:
         """Counts since the start: audits begun, and how they ended."""
@@ -89,21 +98,40 @@ class Auditor:
     def add(self, row: Instrument) -> None:
         """Add an instrument to the round."""
         self._round.append(row)
+        self._rows[row.instrument_id] = row
 
     def remove(self, instrument_id: int) -> None:
         """Take an instrument out of the round."""
         self._end(instrument_id)
+        self._rows.pop(instrument_id, None)
+        self._hurried.pop(instrument_id, None)
         self._round = deque(row for row in self._round if row.instrument_id != instrument_id)
+
+    def hurry(self, instrument_id: int) -> None:
+        """Audit a book out of turn, as soon as the budget allows; no use where it is under way or unknown."""
+        if instrument_id in self._rows and instrument_id not in self._open:
+            self._hurried.setdefault(instrument_id)
+
+    def _may_begin(self, now_ns: int) -> bool:
+        if self._budget is None or self._budget.take(now_ns):
+            return True
+        self._counts["waits"] += 1
+        return False
 
     def on_timer(self, now_ns: int) -> None:
         """Begin what is due, and judge what waits for its stream. Call it several times a second."""
         for audit in list(self._open.values()):
             self._judge(audit, now_ns)
+        while self._hurried and self._may_begin(now_ns):
+            number = next(iter(self._hurried))
+            del self._hurried[number]
+            self._counts["hurried"] += 1
+            self._begin(self._rows[number], now_ns, 1, ())
         if not self.period_ns or not self._round:
             return
         if self._next_ns is None:
             self._next_ns = now_ns + self.period_ns // len(self._round)
-        if now_ns < self._next_ns:
+        if now_ns < self._next_ns or not self._may_begin(now_ns):
             return
         self._next_ns = max(self._next_ns + self.period_ns // len(self._round), now_ns)
         row = self._round[0]
@@ -115,9 +143,15 @@ class Auditor:
     ) -> None:
         number = row.instrument_id
         certificate = self.session.core.certificate(number)
-        if number in self._open or certificate is None or certificate.state != BookState.LIVE:
+        if number in self._open or certificate is None or not self.session.may_audit(number):
             return
-        window = AuditWindow(certificate.last_sequence, certificate.venue_utc_ns, now_ns)
+        window = AuditWindow(
+            certificate.last_sequence,
+            certificate.venue_utc_ns,
+            now_ns,
+            settle_ns=self._settle_ns,
+            known=self.session.known_range(number),
+        )
         # Watched from before the request on: whatever moment the answer is of, nothing between is missed.
         self.session.pump.keep(number, True)
         self._open[number] = _Audit(row, certificate.live_id, window, tries, suspicion)
@@ -171,7 +205,7 @@ class Auditor:
         certificate = core.certificate(number)
         if certificate is None:
             return
-        if certificate.state != BookState.LIVE or certificate.live_id != audit.live_id:
+        if not self.session.may_audit(number) or certificate.live_id != audit.live_id:
             self._counts["not_comparable"] += 1
             self._end(number)  # it was proven anew meanwhile, or is about to be
             return
@@ -188,6 +222,7 @@ class Auditor:
             self._counts["equal"] += 1
             self._end(number)
             self.session.core.set_audit(number, now_ns)
+            self.session.on_audit_equal(number, now_ns)
         elif result.verdict is Verdict.NOT_COMPARABLE:
             self._counts["not_comparable"] += 1
             self._again(audit, now_ns)
@@ -203,5 +238,5 @@ class Auditor:
 
     def _again(self, audit: _Audit, now_ns: int) -> None:
         self._end(audit.row.instrument_id)
-        if audit.tries < TRIES:
+        if audit.tries < TRIES and self._may_begin(now_ns):
             self._begin(audit.row, now_ns, audit.tries + 1, audit.suspicion)

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 from feeds.continuity import REASON, REASON_ALWAYS, TABLE, Action, Event, Join, SnapshotRule, join
 from feeds.errors import ChecksumError, DecodeError, FeedError
 from feeds.findings import Findings
+from feeds.known_range import KnownRange
+from feeds.maintenance import Maintenance
+from feeds.mute import MuteBooks
+from feeds.quiet import QuietWatch
 from feeds.resync import BookTrack, Diff, SnapshotQueue
 from feeds.settings import Gap, Rejection, SessionSettings
 from feeds.suspects import Suspects
@@ -55,11 +59,13 @@ class BookStates(ABC):
         self.unknown_symbols, self.notices, self._counts = found.unknown_symbols, found.notices, found.counts
         self._reject = found.reject
         self._tracks: dict[int, BookTrack] = {}
+        self.maintenance = Maintenance()
         self.validator = Validator(s.validation)
         self.suspects = Suspects(
             core, self.validator, self._tracks,
             lambda track, now_ns, why: self._fire(track, Event.IMPLAUSIBLE, now_ns, why),
         )  # fmt: skip
+        self.mutes = MuteBooks(core, QuietWatch(s.quiet), self._fire, self._renew)
         self._diff: Diff | None = None
         self._body: bytes = b""
         self._actions: dict[Action, Callable[[BookTrack, int], None]] = {
@@ -96,6 +102,10 @@ class BookStates(ABC):
         """
         return self._find(instrument_id).state
 
+    def has(self, instrument_id: int) -> bool:
+        """Whether an instrument is in this session."""
+        return instrument_id in self._tracks
+
     def awaits_snapshot(self, instrument_id: int) -> bool:
         """Whether a snapshot of a book was asked for and has not come."""
         track = self._tracks.get(instrument_id)
@@ -115,7 +125,9 @@ class BookStates(ABC):
             return
         step = TABLE[track.state, event]
         state, why = step.state, REASON.get(event, BookReason.NONE) if reason is None else reason
-        if state is BookState.LIVE and self.suspects.holds(track.instrument_id):
+        if state is BookState.LIVE and self.maintenance.is_closed:
+            state, why = BookState.STALE, BookReason.MAINTENANCE
+        elif state is BookState.LIVE and self.suspects.holds(track.instrument_id):
             state, why = BookState.STALE, BookReason.QUARANTINE
         is_resync = event is Event.TOKEN_GRANTED and track.live_ns is not None
         if state is not track.state or event in REASON_ALWAYS or is_resync:
@@ -178,6 +190,18 @@ class BookStates(ABC):
         else:
             self._ask_reconnect(track.stream)
 
+    def _renew(self, track: BookTrack) -> bool:
+        """Have a book's depth stream begun anew although it was not disproved; False = not now."""
+        is_able = self._request_resubscribe is not None and (
+            # There a resubscription is what the budget counts; one for a lost proof comes by itself.
+            not self._is_in_stream
+            or (track.state is BookState.STALE and self.queue.budget.take(self._time(None)))
+        )
+        if is_able and self._request_resubscribe is not None:
+            self._counts["resubscribes"] += 1
+            self._request_resubscribe(track.instrument_id)
+        return is_able
+
     def _return_token(self, _track: BookTrack, _now_ns: int) -> None:
         self.queue.budget.give_back()
 
@@ -199,6 +223,69 @@ class BookStates(ABC):
         self._counts["checksum_errors"] += 1
         self._reject(error, frame, frame_ns, track.stream)
         self._fire(track, Event.CHECKSUM, frame_ns)
+
+    # ---- the venue's word ---------------------------------------------------------------------
+
+    def on_audit_difference(self, instrument_id: int, now_ns: int | None = None) -> None:
+        """Note that an independent snapshot disagrees with a book: it is disproved.
+
+        Raises:
+            FeedError: the instrument is not in this session.
+        """
+        track, time_ns = self._find(instrument_id), self._time(now_ns)
+        self.mutes.on_different(track, time_ns)
+        self._fire(track, Event.AUDIT_DIFFERENCE, time_ns)
+
+    def on_audit_equal(self, instrument_id: int, now_ns: int | None = None) -> None:
+        """Note that an independent snapshot agrees with a book; one that was only too quiet is LIVE again.
+
+        Raises:
+            FeedError: the instrument is not in this session.
+        """
+        self.mutes.on_equal(self._find(instrument_id), self._time(now_ns))
+
+    def known_range(self, instrument_id: int) -> KnownRange:
+        """Prices of a book that are known.
+
+        Raises:
+            FeedError: the instrument is not in this session.
+        """
+        return self._find(instrument_id).known
+
+    def snapshot_levels(self, instrument_id: int) -> int:
+        """How deep a snapshot of a book should be: 0 = as all, or the deepest if its market moves far."""
+        return self.adapter.snapshot_depths[0].levels if self._find(instrument_id).is_restless else 0
+
+    def look_at_range(self, track: BookTrack, now_ns: int) -> None:
+        """Begin a LIVE book anew, deeper, once the market has left the prices that its snapshot knew."""
+        if track.state is BookState.LIVE and not track.known.covers(*self.core.book(track.instrument_id, 1)):
+            self._counts["range_left"] += 1
+            track.is_restless = True
+            self._fire(track, Event.AUDIT_DIFFERENCE, now_ns, BookReason.RANGE)
+
+    def may_audit(self, instrument_id: int) -> bool:
+        """Whether comparing a book with a snapshot says anything: it is LIVE, or only too quiet."""
+        track = self._tracks.get(instrument_id)
+        return track is not None and self.mutes.may_be_asked_about(track)
+
+    def _close_books(self, now_ns: int) -> None:
+        """The venue says that it has closed: no book of it is to be traded on."""
+        for track in list(self._tracks.values()):
+            self._fire(track, Event.IMPLAUSIBLE, now_ns, BookReason.MAINTENANCE)
+
+    def revive(self, instrument_id: int, now_ns: int | None = None) -> None:
+        """Begin the book of an instrument anew that was retired and is listed again under the same terms.
+
+        Raises:
+            FeedError: the instrument is not in this session.
+        """
+        track, time_ns = self._find(instrument_id), self._time(now_ns)
+        self.suspects.revive(instrument_id)
+        track.state = BookState.SYNCING
+        track.attempts, track.not_before_ns, track.snapshot_sequence = 0, 0, 0
+        self.core.set_state(instrument_id, BookState.SYNCING, BookReason.START, time_ns)
+        if self._is_in_stream:
+            track.requested_ns = time_ns  # the subscription asks for the snapshot
 
     # ---- snapshots ---------------------------------------------------------------------------
 
@@ -242,6 +329,8 @@ class BookStates(ABC):
             self._fire(track, Event.SNAPSHOT_FAILED, now_ns)
             return
         track.loaded_ns = now_ns
+        shallow = [depth.levels for depth in self.adapter.snapshot_depths[1:]]
+        track.known = KnownRange.of(*self.core.book(track.instrument_id), shallow)
         self._replay(track, now_ns)
 
     def _load_stream_snapshot(self, track: BookTrack, now_ns: int) -> None:

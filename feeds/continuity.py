@@ -50,6 +50,7 @@ class Event(Enum):
     SOCKET_UP = auto()
     SOCKET_LOST = auto()
     SILENCE = auto()  # no frame on the carrying stream for longer than allowed
+    VOUCHED = auto()  # silent, but an independent snapshot agrees: quiet at the venue too
     CLOCK_JUMP = auto()  # the clock or this process stood still or leaped
     IMPLAUSIBLE = auto()  # a validation rule of severity STALE found something
     BAD_LEVEL = auto()  # an update of this book could not be applied exactly
@@ -93,6 +94,7 @@ REASON: dict[Event, BookReason] = {
     Event.SNAPSHOT_TOO_OLD: BookReason.SNAPSHOT_TOO_OLD,
     Event.SOCKET_LOST: BookReason.SOCKET_LOST,
     Event.SILENCE: BookReason.SILENCE,
+    Event.VOUCHED: BookReason.PROVEN,
     Event.CLOCK_JUMP: BookReason.CLOCK,
     Event.IMPLAUSIBLE: BookReason.TIMESTAMP,
     Event.BAD_LEVEL: BookReason.BAD_LEVEL,
@@ -145,6 +147,7 @@ def _table() -> dict[tuple[BookState, Event], Transition]:
     row(e.SOCKET_UP, to(syncing), to(live), to(stale), to(desync, a.ASK_TOKEN))
     row(e.SOCKET_LOST, to(syncing, a.CLEAR_BUFFER, a.DROP_SNAPSHOT), to(stale), to(stale),
         to(desync, a.CLEAR_BUFFER, a.DROP_SNAPSHOT, a.ASK_TOKEN))  # fmt: skip
+    row(e.VOUCHED, to(syncing), to(live), to(live), to(desync))
     for event in (e.SILENCE, e.CLOCK_JUMP, e.IMPLAUSIBLE):
         row(event, to(syncing), to(stale), to(stale), to(desync))
     for event in (e.BAD_LEVEL, e.CROSSED, e.CHECKSUM):

@@ -13,7 +13,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from feeds.bells cimport BELLS_RINGS, BellHold
@@ -21,19 +21,18 @@ from feeds.decoder cimport Decoder, describe
 from feeds.message cimport (
     FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_CHECKSUM, FEED_E_CROSSED, FEED_FLAG_NOT_MARKET, FEED_LINES_MAX,
     FEED_LIQUIDATION, FEED_MARK_EXPONENT, FEED_TICKER, FEED_TRADE, FEED_TRAIT_CHECKSUM, FEED_TRAIT_INDEX,
-    FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED, feed_book_apply, feed_book_bytes, feed_book_create, feed_book_crossed, feed_book_free,
-    feed_book_refresh, feed_book_replace, feed_book_reserve, feed_check_create, feed_check_free, feed_check_holds,
-    feed_check_note, feed_check_reserve, feed_crc_init, feed_levels_scale, feed_merge,
-    feed_merge_forget, feed_merge_note, feed_message, feed_message_crossed, feed_side_count, feed_side_read, feed_symbols, feed_symbols_add, feed_symbols_find,
-    feed_symbols_set,
+    FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED, feed_book_apply, feed_book_create, feed_book_crossed,
+    feed_book_free, feed_book_refresh, feed_book_replace, feed_book_reserve, feed_check_create, feed_check_free,
+    feed_check_holds, feed_check_note, feed_check_reserve, feed_crc_init, feed_levels_scale, feed_merge,
+    feed_merge_forget, feed_merge_note, feed_message, feed_message_crossed, feed_symbols, feed_symbols_add,
+    feed_symbols_find, feed_symbols_set, feed_ticker_init,
 )
 from feeds.publishing cimport (
-    C_BOOKS, C_BBOS, C_CHECKSUMS, C_FRAMES, C_LIQUIDATIONS, C_MARKS, C_TRADES, R_APPLIED, R_CHECKSUM, R_CONTROL, R_CROSSED,
-    R_DEPTH_PENDING, R_DUPLICATE, R_GAP, R_LATE, R_REJECTED, R_UNKNOWN_SYMBOL, RECORD_BOOK, RECORD_STATUS, FeedPublishing,
-    feed_instrument,
+    C_BOOKS, C_CHECKSUMS, C_FRAMES, RECORD_BOOK, RECORD_STATUS, R_APPLIED, R_CHECKSUM, R_CONTROL, R_CROSSED,
+    R_DEPTH_PENDING, R_DUPLICATE, R_GAP, R_REJECTED, R_UNKNOWN_SYMBOL, FeedPublishing, feed_instrument,
 )
 from shm.book cimport BookSlab
-from shm.layout cimport SHM_SYMBOL_BYTES, shm_certificate, shm_level
+from shm.layout cimport SHM_SYMBOL_BYTES, shm_certificate
 from shm.ring cimport Publisher
 
 from feeds.decoder import MessageKind
@@ -77,6 +76,7 @@ MARK_EXPONENT = FEED_MARK_EXPONENT
 LINES_MAX = FEED_LINES_MAX
 TRADE_NOT_MARKET = FEED_FLAG_NOT_MARKET
 feed_crc_init()
+
 
 @cython.final
 cdef class FeedCore(FeedPublishing):
@@ -163,6 +163,7 @@ cdef class FeedCore(FeedPublishing):
         e.ring = <uint32_t>list(self._publishers).index(instrument.priority)
         e.price_exponent = instrument.price_exponent
         e.quantity_exponent = instrument.quantity_exponent
+        feed_ticker_init(&e.ticker, e.price_exponent)
         if self._slab.load_head_ptr(<uint32_t>number, &e.head) != 0:
             memset(&e.head, 0, sizeof(e.head))
         e.head.certificate.reason = REASON_PUBLISHER_RESTART if e.head.certificate.epoch else REASON_START
@@ -305,7 +306,7 @@ cdef class FeedCore(FeedPublishing):
         changed = feed_book_refresh(e.book)
         c.publish_ns = self._now()
         if changed:
-            self._store(e)
+            self._store_tops(e)
         else:
             self._store_head(e)
         self._publish(e, RECORD_BOOK, frame_ns)
@@ -412,10 +413,6 @@ cdef class FeedCore(FeedPublishing):
         name = self._names[e.head.certificate.instrument_id]
         raise (ChecksumError if result == R_CHECKSUM else DecodeError)(describe(&self._message, name))
 
-    def is_crossed(self, instrument_id):
-        """Whether the private book's best bid is at or above its best ask."""
-        return bool(feed_book_crossed(self._get(instrument_id).book))
-
     def read_snapshot(self, instrument_id, body):
         """Reads a snapshot body without using it: (last_sequence, venue_utc_ns, bids, asks), levels as in `book`, in the
         venue's order.
@@ -438,53 +435,6 @@ cdef class FeedCore(FeedPublishing):
         cdef feed_instrument *e = self._get(instrument_id)
         e.head.certificate.audit_ns = now_ns
         self._store_head(e)
-
-    def book(self, instrument_id, uint32_t limit=0):
-        """Private book (bids, asks), best first, as (price_units, quantity_units) pairs; `limit` levels a side, 0 = all."""
-        cdef feed_instrument *e = self._get(instrument_id)
-        cdef uint32_t count
-        cdef shm_level *levels
-        sides = []
-        for side in range(2):
-            count = feed_side_count(&e.book.side[side])
-            if limit and count > limit:
-                count = limit
-            levels = <shm_level *>malloc((count + 1) * sizeof(shm_level))
-            if levels == NULL:
-                raise MemoryError("book")
-            count = feed_side_read(e.book, &e.book.side[side], side, levels, count)
-            sides.append([(levels[i].price_units, levels[i].quantity_units) for i in range(count)])
-            free(levels)
-        return sides[0], sides[1]
-
-    def certificate(self, instrument_id):
-        """Certificate as it stands in the slab."""
-        self._get(instrument_id)
-        return self._slab.certificate(instrument_id)
-
-    def proven_sequence(self, instrument_id):
-        """Sequence of the last update applied to the private book."""
-        return self._get(instrument_id).head.certificate.last_sequence
-
-    def book_bytes(self, instrument_id):
-        """Memory held by the private book."""
-        return feed_book_bytes(self._get(instrument_id).book)
-
-    def statistics(self):
-        """Counts since the start: frames by result, published records by kind, window moves."""
-        cdef uint32_t i
-        moves = 0
-        for i in range(self._capacity):
-            if self._instruments[i] != NULL:
-                moves += self._instruments[i].book.recenters
-        c = self._counts
-        return {
-            "frames": c[C_FRAMES], "books": c[C_BOOKS], "trades": c[C_TRADES], "bbos": c[C_BBOS],
-            "marks": c[C_MARKS], "pending": c[R_DEPTH_PENDING], "gaps": c[R_GAP], "rejected": c[R_REJECTED],
-            "unknown_symbols": c[R_UNKNOWN_SYMBOL], "control": c[R_CONTROL], "duplicates": c[R_DUPLICATE],
-            "crossed": c[R_CROSSED], "recenters": moves, "checksum_errors": c[R_CHECKSUM], "checksums": c[C_CHECKSUMS],
-            "liquidations": c[C_LIQUIDATIONS], "late": c[R_LATE],
-        }
 
     def decode_only(self, instrument_id, frames):
         """Decodes and applies depth frames in one C loop, no continuity, slab or ring: the bench's floor.

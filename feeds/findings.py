@@ -36,8 +36,13 @@ class Findings:
         if name in self.unknown_symbols or len(self.unknown_symbols) < UNKNOWN_SYMBOLS_MAX:
             self.unknown_symbols[name] = self.unknown_symbols.get(name, 0) + 1
 
-    def control(self, event: ControlEvent, connection: int = 0) -> None:
-        """Note the answer to a request and what the venue says of itself: once, over however many lines."""
+    def control(self, event: ControlEvent, connection: int = 0) -> list[Notice]:
+        """Note the answer to a request and what the venue says of itself: once, over however many lines.
+
+        Returns:
+            The notices that are new.
+        """
+        new = []
         self.counts["control"] += 1
         if event.is_error:
             self.counts["control_errors"] += 1
@@ -50,6 +55,8 @@ class Findings:
             self._told[about] = (notice.text, connection)
             self.counts["notices"] += 1
             self.notices.append(notice)
+            new.append(notice)
+        return new
 
     def gap(self, gap: Gap) -> None:
         """Note a break in a depth stream."""

@@ -202,6 +202,7 @@ cdef extern from "feeds/native/book.h" nogil:
         uint32_t changed
         shm_level *top
         uint32_t top_count
+        uint32_t kept
 
     ctypedef struct feed_book:
         uint32_t depth
@@ -256,14 +257,19 @@ cdef extern from "feeds/native/records.h" nogil:
     ctypedef struct feed_ticker:
         int64_t value[8]
         uint32_t seen
+        uint32_t price_exponent
+        uint32_t rate_exponent
 
     int feed_value_scale(feed_message *m, const feed_decimal *d, uint32_t exponent, int64_t *out)
     int feed_item_scale(feed_message *m, feed_item *item, uint32_t price_exponent, uint32_t quantity_exponent)
     void feed_item_of(const feed_message *m, feed_item *item)
+    void feed_ticker_init(feed_ticker *t, uint32_t price_exponent)
+    int feed_marks_take(feed_ticker *t, feed_message *m, const feed_decimal *value, uint32_t mask)
     int feed_ticker_take(feed_ticker *t, feed_message *m, uint32_t price_exponent, uint32_t quantity_exponent)
     void feed_record_begin(shm_market_record *record, const shm_certificate *c, const feed_message *m, uint16_t kind,
                            int64_t frame_ns, int64_t publish_ns)
     void feed_record_item(shm_market_record *record, const feed_item *item)
+    void feed_record_mark(shm_market_record *record, const feed_ticker *t)
     void feed_record_bbo(shm_market_record *record, const int64_t *value)
 
 

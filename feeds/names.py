@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from feeds.errors import VenueError
@@ -62,6 +63,21 @@ def _hint(text: str, rows: Sequence[Instrument]) -> str:
         row = names[name]
         shown.setdefault(row.symbol, f"{row.canonical} ({row.symbol})" if row.canonical else row.symbol)
     return f"; close matches: {', '.join(list(shown.values())[:3])}" if shown else ""
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for all that are like it: `*`, `?` and `[…]` as in a shell."""
+    return any(sign in name for sign in "*?[")
+
+
+def fits(row: Instrument, names: Sequence[str]) -> bool:
+    """Whether one of these names or patterns means an instrument, by symbol or canonical name."""
+    return any(
+        fnmatchcase(row.symbol, name) or fnmatchcase(row.canonical, name)
+        if is_pattern(name)
+        else name in (row.symbol, row.canonical)
+        for name in names
+    )
 
 
 def choose_instruments(adapter: VenueAdapter, body: bytes, names: Sequence[str]) -> list[Instrument]:

@@ -76,6 +76,7 @@ cdef class FeedPublishing:
     cdef void signal_rings(self, uint32_t rings) noexcept nogil
     cdef int64_t _now(self) noexcept nogil
     cdef void _store(self, feed_instrument *e) noexcept nogil
+    cdef void _store_tops(self, feed_instrument *e) noexcept nogil
     cdef void _store_head(self, feed_instrument *e) noexcept nogil
     cdef void _emit(self, feed_instrument *e, const shm_market_record *record) noexcept nogil
     cdef void _publish(self, feed_instrument *e, int kind, int64_t frame_ns) noexcept nogil
@@ -90,4 +91,4 @@ cdef class FeedPublishing:
     cdef int _place(self, feed_instrument *e) noexcept nogil
     cdef void _emit_item(self, feed_instrument *e, const feed_item *item, int kind, int64_t frame_ns) noexcept nogil
     cdef void _emit_bbo(self, feed_instrument *e, const int64_t *value, int64_t frame_ns) noexcept nogil
-    cdef void _emit_mark(self, feed_instrument *e, const int64_t *value, int64_t frame_ns) noexcept nogil
+    cdef void _emit_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil

@@ -2,24 +2,26 @@
 """From a decoded, known message to records on the rings: everything that needs no continuity.
 
 The half of the core that only publishes: trades, best bid and offer, tickers, marks, liquidations, and how a book's
-head and levels go to the slab. A message is scaled completely before its first record is published. Of what several
-connections bring, the first arrival is published and the others are LATE.
+head and levels go to the slab; and how books are looked at. A message is scaled completely before its first record is
+published. Of what several connections bring, the first arrival is published and the others are LATE.
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from feeds.bells cimport BELLS_RINGS
 from feeds.message cimport (
-    FEED_FLAG_NOT_MARKET, FEED_LINES_MAX, FEED_MARK_EXPONENT, FEED_MASK_BBO, FEED_MASK_MARK, FEED_MERGE_AHEAD, FEED_MERGE_LATE,
-    FEED_MERGE_TAKE, FEED_TRAIT_INDEX, FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED, feed_item, feed_item_identity, feed_item_of,
-    feed_item_scale, feed_merge, feed_merge_bbo_late, feed_merge_carries, feed_merge_place, feed_merge_restart,
-    feed_merge_tick_late, feed_message, feed_mix, feed_recent_add, feed_record_bbo, feed_record_begin, feed_record_item, feed_symbols_find, feed_ticker_take, feed_totals_add,
-    feed_value_scale,
+    FEED_FLAG_NOT_MARKET, FEED_LINES_MAX, FEED_MASK_BBO, FEED_MASK_MARK, FEED_MERGE_AHEAD, FEED_MERGE_LATE,
+    FEED_MERGE_TAKE, FEED_TICK_FUNDING, FEED_TRAIT_INDEX, FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED,
+    feed_book_bytes, feed_book_crossed, feed_item, feed_item_identity, feed_item_of, feed_item_scale,
+    feed_marks_take, feed_merge, feed_merge_bbo_late, feed_merge_carries, feed_merge_place, feed_merge_restart,
+    feed_merge_tick_late, feed_message, feed_mix, feed_recent_add, feed_record_bbo, feed_record_begin,
+    feed_record_item, feed_record_mark, feed_side, feed_side_count, feed_side_read, feed_symbols_find, feed_ticker,
+    feed_ticker_take, feed_totals_add, feed_value_scale,
 )
 from shm.clock cimport c_now_ns
-from shm.layout cimport shm_certificate, shm_market_record
+from shm.layout cimport shm_certificate, shm_level, shm_market_record
 from shm.ring cimport Publisher
 
 from feeds.errors import FeedError
@@ -126,6 +128,15 @@ cdef class FeedPublishing:
         e.head.bid_count = e.book.side[0].top_count
         e.head.ask_count = e.book.side[1].top_count
         self._slab.store_ptr(e.head.certificate.instrument_id, &e.head, e.book.side[0].top, e.book.side[1].top)
+
+    cdef void _store_tops(self, feed_instrument *e) noexcept nogil:
+        """Stores what the last refresh changed; the slab holds the rest."""
+        cdef feed_side *bid = &e.book.side[0]
+        cdef feed_side *ask = &e.book.side[1]
+        e.head.bid_count = bid.top_count
+        e.head.ask_count = ask.top_count
+        if self._slab.store_tail_ptr(e.head.certificate.instrument_id, &e.head, bid.top, bid.kept, ask.top, ask.kept) != 0:
+            self._store(e)
 
     cdef void _store_head(self, feed_instrument *e) noexcept nogil:
         # The levels in the slab are the ones of the top already: most diffs change only what lies deeper.
@@ -257,23 +268,22 @@ cdef class FeedPublishing:
 
     cdef int _on_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
         cdef feed_message *m = &self._message
-        cdef int64_t value[4]
-        cdef int i
-        for i in range(3):
-            if not feed_value_scale(m, &m.value[i], FEED_MARK_EXPONENT, &value[i]):
-                return R_REJECTED
-        value[3] = m.next_funding_utc_ns
+        cdef feed_ticker taken = e.ticker
+        if not feed_marks_take(&taken, m, &m.value[0], 7):
+            return R_REJECTED
+        taken.value[FEED_TICK_FUNDING] = m.next_funding_utc_ns
         if e.merge != NULL:
             if m.venue_utc_ns <= e.merge.mark_utc_ns:
                 return R_LATE
             e.merge.mark_utc_ns = m.venue_utc_ns
-        self._emit_mark(e, value, frame_ns)
+        e.ticker = taken
+        self._emit_mark(e, frame_ns)
         return R_PUBLISHED
 
-    cdef void _emit_mark(self, feed_instrument *e, const int64_t *value, int64_t frame_ns) noexcept nogil:
+    cdef void _emit_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
         cdef shm_market_record record
         feed_record_begin(&record, &e.head.certificate, &self._message, RECORD_MARK, frame_ns, self._now())
-        memcpy(record.value, value, 4 * sizeof(int64_t))
+        feed_record_mark(&record, &e.ticker)
         self._emit(e, &record)
         self._counts[C_MARKS] += 1
 
@@ -289,6 +299,57 @@ cdef class FeedPublishing:
             if m.value_mask & FEED_MASK_BBO and e.ticker.seen & FEED_MASK_BBO == FEED_MASK_BBO:
                 self._emit_bbo(e, e.ticker.value, frame_ns)
             if m.value_mask & FEED_MASK_MARK:
-                self._emit_mark(e, &e.ticker.value[4], frame_ns)
+                self._emit_mark(e, frame_ns)
             e = e.next_index if is_index else NULL
         return R_PUBLISHED
+
+    def is_crossed(self, instrument_id):
+        """Whether the private book's best bid is at or above its best ask."""
+        return bool(feed_book_crossed(self._get(instrument_id).book))
+
+    def book(self, instrument_id, uint32_t limit=0):
+        """Private book (bids, asks), best first, as (price_units, quantity_units) pairs; `limit` levels a side, 0 = all."""
+        cdef feed_instrument *e = self._get(instrument_id)
+        cdef uint32_t count
+        cdef shm_level *levels
+        sides = []
+        for side in range(2):
+            count = feed_side_count(&e.book.side[side])
+            if limit and count > limit:
+                count = limit
+            levels = <shm_level *>malloc((count + 1) * sizeof(shm_level))
+            if levels == NULL:
+                raise MemoryError("book")
+            count = feed_side_read(e.book, &e.book.side[side], side, levels, count)
+            sides.append([(levels[i].price_units, levels[i].quantity_units) for i in range(count)])
+            free(levels)
+        return sides[0], sides[1]
+
+    def certificate(self, instrument_id):
+        """Certificate as it stands in the slab."""
+        self._get(instrument_id)
+        return self._slab.certificate(instrument_id)
+
+    def proven_sequence(self, instrument_id):
+        """Sequence of the last update applied to the private book."""
+        return self._get(instrument_id).head.certificate.last_sequence
+
+    def book_bytes(self, instrument_id):
+        """Memory held by the private book."""
+        return feed_book_bytes(self._get(instrument_id).book)
+
+    def statistics(self):
+        """Counts since the start: frames by result, published records by kind, window moves."""
+        cdef uint32_t i
+        moves = 0
+        for i in range(self._capacity):
+            if self._instruments[i] != NULL:
+                moves += self._instruments[i].book.recenters
+        c = self._counts
+        return {
+            "frames": c[C_FRAMES], "books": c[C_BOOKS], "trades": c[C_TRADES], "bbos": c[C_BBOS],
+            "marks": c[C_MARKS], "pending": c[R_DEPTH_PENDING], "gaps": c[R_GAP], "rejected": c[R_REJECTED],
+            "unknown_symbols": c[R_UNKNOWN_SYMBOL], "control": c[R_CONTROL], "duplicates": c[R_DUPLICATE],
+            "crossed": c[R_CROSSED], "recenters": moves, "checksum_errors": c[R_CHECKSUM], "checksums": c[C_CHECKSUMS],
+            "liquidations": c[C_LIQUIDATIONS], "late": c[R_LATE],
+        }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from feeds.known_range import WHOLE, KnownRange
 from feeds.transport.throttle import TokenBucket
 from shm.enums import BookReason, BookState
 
@@ -144,6 +145,12 @@ class BookTrack:
     old_updates: int = 0  # ... and how many, none in sequence between
     suspect: BookReason = BookReason.NONE  # finding of a validation rule that stands
     suspect_ns: int = 0
+    mute_ns: int | None = None  # since when nothing comes of it on a line that stands; None = it is not mute
+    asked_ns: int = 0  # when the venue was last asked about it for that ...
+    renewed_ns: int = 0  # ... when its stream was last begun anew ...
+    renewals: int = 0  # ... and how often
+    known: KnownRange = WHOLE  # prices that its snapshot knew ...
+    is_restless: bool = False  # ... and whether the market left such a range before
 
     @property
     def needs_snapshot(self) -> bool:
@@ -200,6 +207,7 @@ class SnapshotQueue:
         if state is BookState.LIVE and track.state is not BookState.LIVE:
             track.live_ns = now_ns
             track.suspect = BookReason.NONE
+            track.mute_ns = None
         elif track.state is BookState.LIVE and state is not BookState.LIVE:
             was_long = track.live_ns is not None and now_ns - track.live_ns >= self.backoff_max_ns
             track.attempts = 0 if was_long else track.attempts

@@ -71,7 +71,7 @@ class FeedSession(BookStates):
         s = settings or SessionSettings()
         super().__init__(adapter, core, s, request_snapshot, request_resubscribe)
         self._now_ns = now_ns
-        self._clock = ClockWatch(s.clock_jump_ns, utc_ns)
+        self._clock, self._utc_ns = ClockWatch(s.clock_jump_ns, utc_ns), utc_ns
         self._request_reconnect = request_reconnect
         v = s.validation
         self.pump = FramePump(
@@ -102,6 +102,7 @@ class FeedSession(BookStates):
         s = self.settings
         buffer = DiffBuffer(s.buffer_frames, s.buffer_bytes)
         self._tracks[row.instrument_id] = BookTrack(row.instrument_id, row.symbol, stream, buffer)
+        self.mutes.watch.add(row.instrument_id, row.symbol)
         index = self.adapter.index_symbol(row)
         if index:
             self.core.add_index(row.instrument_id, index)
@@ -148,7 +149,9 @@ class FeedSession(BookStates):
         elif code == FrameResult.UNKNOWN_SYMBOL:
             self.findings.unknown(core.error)
         elif code == FrameResult.CONTROL:
-            self.findings.control(self.adapter.on_control(frame), connection)
+            for notice in self.findings.control(self.adapter.on_control(frame), connection):
+                if self.maintenance.take(notice) and self.maintenance.is_closed:
+                    self._close_books(frame_ns)
         else:
             self._reject(core.error, frame, frame_ns, connection)
             track = self._tracks.get(core.instrument_id)
@@ -331,6 +334,7 @@ class FeedSession(BookStates):
             if track.stream != stream:
                 continue
             if not self._is_carried(track):
+                track.mute_ns = None  # more than this book is silent: only an update heals it
                 self._fire(track, event, now_ns)
             if track.instrument_id in self._parked:
                 is_applied = track.state in (BookState.LIVE, BookState.STALE)
@@ -401,6 +405,8 @@ class FeedSession(BookStates):
             if s.reconnect_silence_ns and quiet_ns > s.reconnect_silence_ns:
                 self._ask_line(line.connection)
         self._look_at_parked(now_ns)
+        if self._utc_ns is not None and self.maintenance.is_closed:
+            self.maintenance.on_time(self._utc_ns())
         if now_ns - self._looked_ns >= TRACKS_NS:
             self._looked_ns = now_ns
             self._look_at_tracks(now_ns)
@@ -408,6 +414,10 @@ class FeedSession(BookStates):
 
     def _look_at_tracks(self, now_ns: int) -> None:
         s = self.settings
+        if self.mutes.is_due(now_ns):
+            for track in list(self._tracks.values()):
+                if self.lines.alive(track.stream):
+                    self.mutes.look(track, now_ns)
         is_any_held = bool(self.suspects.held)
         for track in list(self._tracks.values()):
             asked_ns = track.requested_ns
@@ -417,6 +427,8 @@ class FeedSession(BookStates):
                 )
                 if track.state is BookState.STALE:  # its socket was made anew, but its stream was not
                     self._ask_reconnect(track.stream)
+            if track.known.is_shallow and not track.is_restless:
+                self.look_at_range(track, now_ns)
             if track.suspect or is_any_held:  # a call per instrument is what an idle feed would spend most on
                 self.suspects.on_timer(track, now_ns)
 
@@ -441,19 +453,13 @@ class FeedSession(BookStates):
         """Deal with a message that a rule found implausible (called by the pump)."""
         self.suspects.on_suspect(instrument_id, BookReason(reason), frame_ns)
 
-    def on_audit_difference(self, instrument_id: int, now_ns: int | None = None) -> None:
-        """Note that an independent snapshot disagrees with a book: it is disproved.
-
-        Raises:
-            FeedError: the instrument is not in this session.
-        """
-        self._fire(self._find(instrument_id), Event.AUDIT_DIFFERENCE, self._time(now_ns))
-
     def statistics(self) -> dict[str, int]:
         """Counts since the start; findings of the validation rules as `suspect_<reason>`."""
         found = {f"suspect_{reason.name.lower()}": count for reason, count in self.validator.totals.items()}
         held = {"quarantines": self.suspects.quarantines, "quarantined": self.suspects.held}
-        return {**self._counts, "waiting_for_token": len(self.queue), **held, **found}
+        mute = {"mutes": self.mutes.mutes, "vouched": self.mutes.vouched, "renewals": self.mutes.renewals}
+        mute["closures"] = self.maintenance.closures
+        return {**self._counts, "waiting_for_token": len(self.queue), **held, **mute, **found}
 
     def states(self) -> dict[str, BookState]:
         """State of every book by symbol."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from feeds.quiet import QuietSettings
 from feeds.validation import ValidationSettings
 
 SECOND_NS = 1_000_000_000
@@ -15,7 +16,7 @@ COUNTS = (
     "snapshot_failures", "buffered", "buffer_dropped", "buffer_overflows", "rejected", "duplicates",
     "control", "control_errors", "unknown_symbols", "silences", "clock_jumps", "connects", "disconnects",
     "crossed", "bad_levels", "checksum_errors", "stream_snapshots", "resubscribes", "notices",
-    "parked", "filled", "waits_over",
+    "parked", "filled", "waits_over", "range_left",
 )  # fmt: skip
 
 
@@ -44,6 +45,7 @@ class SessionSettings:
     reorder_frames: int = 4_096  # of one book, parked at most
     reorder_bytes: int = 8 * 1024 * 1024
     validation: ValidationSettings = field(default_factory=ValidationSettings)
+    quiet: QuietSettings = field(default_factory=QuietSettings)  # of single books on a line that goes on
 
 
 class Gap(NamedTuple):

@@ -43,6 +43,7 @@ class Suspects:
         self._core, self.validator, self._tracks, self._make_stale = core, validator, tracks, make_stale
         self._recent: dict[int, deque[int]] = {}
         self._calm_since_ns: dict[int, int] = {}  # of the books in quarantine
+        self._by_hand: set[int] = set()
         self.retired: set[int] = set()  # no event changes their books any more
         self.quarantines = 0
         self.releases = 0
@@ -85,14 +86,21 @@ class Suspects:
         is_full = len(recent) == recent.maxlen
         return is_full and now_ns - recent[0] <= settings.quarantine_window_ns
 
-    def quarantine(self, instrument_id: int, now_ns: int) -> None:
+    def quarantine(self, instrument_id: int, now_ns: int, *, by_hand: bool = False) -> None:
         """Put a book into quarantine; one that is there stays for another while.
+
+        Args:
+            instrument_id: whose book.
+            now_ns: now.
+            by_hand: until `release`, however calm it is.
 
         Raises:
             FeedError: the instrument is not in this session.
         """
         track = self._find(instrument_id)
         is_new = not self.holds(instrument_id)
+        if by_hand:
+            self._by_hand.add(instrument_id)
         self._calm_since_ns[instrument_id] = now_ns
         if not is_new:
             return
@@ -105,6 +113,7 @@ class Suspects:
         if self._calm_since_ns.pop(instrument_id, None) is None:
             return False
         self._recent.pop(instrument_id, None)
+        self._by_hand.discard(instrument_id)
         self.releases += 1
         return True
 
@@ -125,6 +134,10 @@ class Suspects:
         track.state = BookState.DESYNC
         self._core.set_state(instrument_id, BookState.DESYNC, BookReason.DELISTED, now_ns)
 
+    def revive(self, instrument_id: int) -> None:
+        """Let events change the book of a retired instrument again."""
+        self.retired.discard(instrument_id)
+
     def _find(self, instrument_id: int) -> BookTrack:
         track = self._tracks.get(instrument_id)
         if track is None:
@@ -136,7 +149,8 @@ class Suspects:
         calm_ns = self.validator.settings.quarantine_calm_ns
         since_ns = self._calm_since_ns.get(track.instrument_id)
         if since_ns is not None:
-            if calm_ns and now_ns - since_ns > calm_ns:
+            is_calm = calm_ns and now_ns - since_ns > calm_ns
+            if is_calm and track.instrument_id not in self._by_hand:
                 self.release(track.instrument_id)
             return
         if track.suspect and now_ns - track.suspect_ns > SUSPECT_CLEAR_NS:

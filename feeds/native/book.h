@@ -26,14 +26,25 @@
 #define FEED_BOOK_LOW (FEED_BOOK_WINDOW / 32)
 #define FEED_BOOK_HIGH (FEED_BOOK_WINDOW * 3 / 4)
 
+#define FEED_TOUCHED_MAX 8u
+
+/* The keys that a message set; more than FEED_TOUCHED_MAX are counted but not kept. */
+typedef struct feed_touched {
+    int64_t key[FEED_TOUCHED_MAX * 2];
+    uint32_t count;
+} feed_touched;
+
 typedef struct feed_side {
     int64_t base;       /* key of window index 0, a multiple of the tick */
     uint32_t *quantity; /* [FEED_BOOK_WINDOW]; a larger quantity stands in the overflow */
     int32_t best;       /* lowest occupied index, FEED_BOOK_WINDOW = none */
     uint32_t changed;   /* a level that shows in the top has changed */
     int64_t threshold;  /* a change at this key or below shows in the top */
+    int64_t lowest;     /* no level below this key has changed since the top was read */
     shm_level *top;     /* [depth], best first */
     uint32_t top_count;
+    uint32_t kept;      /* how many of its first levels the last refresh left as they were */
+    feed_touched touched; /* since the top was read: keys that show in it */
     uint32_t wide;      /* the overflow may hold prices the window covers */
     feed_over over;
     uint64_t bits[FEED_BOOK_WORDS];
@@ -48,7 +59,17 @@ typedef struct feed_book {
     feed_side side[2];
 } feed_book;
 
+static inline void feed_touch(feed_touched *t, int64_t key, int counts) {
+    t->key[t->count & (FEED_TOUCHED_MAX * 2 - 1)] = key; /* no branch: which levels count can not be predicted */
+    t->count += counts != 0;
+}
+
+static inline void feed_touch_all(feed_touched *t) { t->count = FEED_TOUCHED_MAX + 1; }
+
 static inline int64_t feed_key(int side, int64_t price) { return side ? price : -price; }
+
+/* The next key; the greatest is its own. */
+static inline int64_t feed_behind(int64_t key) { return key + (key < INT64_MAX); }
 
 static inline void feed_book_free(feed_book *b) {
     if (!b) return;
@@ -74,7 +95,7 @@ static inline feed_book *feed_book_create(int64_t tick, uint32_t depth) {
         d->quantity = (uint32_t *)calloc(FEED_BOOK_WINDOW, sizeof(uint32_t));
         d->top = (shm_level *)calloc(depth ? depth : 1, sizeof(shm_level));
         d->best = FEED_BOOK_WINDOW;
-        d->threshold = INT64_MAX;
+        d->threshold = d->lowest = INT64_MAX;
         if (!d->quantity || !d->top) {
             feed_book_free(b);
             return NULL;
@@ -90,6 +111,15 @@ static inline int32_t feed_book_index(const feed_book *b, uint64_t offset) {
     if (FEED_LIKELY(b->span <= UINT32_MAX)) index = (uint64_t)(((unsigned __int128)b->magic * offset) >> 64);
     else index = offset / (uint64_t)b->tick;
     return index * (uint64_t)b->tick == offset ? (int32_t)index : -1;
+}
+
+/* Window index of the first step at or behind `offset` < span; FEED_BOOK_WINDOW when that is behind the window. */
+static inline int32_t feed_book_ceiling(const feed_book *b, uint64_t offset) {
+    uint64_t index;
+    if (b->tick == 1) return (int32_t)offset;
+    if (FEED_LIKELY(b->span <= UINT32_MAX)) index = (uint64_t)(((unsigned __int128)b->magic * offset) >> 64);
+    else index = offset / (uint64_t)b->tick;
+    return (int32_t)(index + (index * (uint64_t)b->tick != offset));
 }
 
 static FEED_COLD int32_t feed_side_next(const feed_side *d, int32_t from) {
@@ -137,14 +167,29 @@ static inline int feed_side_best(const feed_book *b, const feed_side *d, int64_t
     return found;
 }
 
-/* Up to `limit` best levels into out, best first; returns how many. */
-static inline uint32_t feed_side_read(const feed_book *b, const feed_side *d, int s, shm_level *out, uint32_t limit) {
+/* Up to `limit` levels whose keys are not below `from` into out, best first; returns how many. */
+static inline uint32_t feed_side_read_from(const feed_book *b, const feed_side *d, int s, int64_t from, shm_level *out,
+                                           uint32_t limit) {
     const int64_t sign = s ? 1 : -1;
     const feed_over *o = &d->over;
     uint32_t n = 0, at = 0, within = 0;
-    int32_t w = d->best >> 6;
-    uint64_t bits = w < FEED_BOOK_WORDS ? d->bits[w] : 0;
-    int64_t over = o->used ? o->low[0] : INT64_MAX;
+    int32_t first = d->best;
+    if (first < FEED_BOOK_WINDOW && from > d->base + (int64_t)first * b->tick) {
+        /* The first step of the window that is not below `from`. */
+        uint64_t offset = (uint64_t)from - (uint64_t)d->base;
+        first = offset < b->span ? feed_book_ceiling(b, offset) : FEED_BOOK_WINDOW;
+    }
+    int32_t w = first >> 6;
+    uint64_t bits = w < FEED_BOOK_WORDS ? d->bits[w] & ~UINT64_C(0) << (first & 63) : 0;
+    if (o->used && o->low[0] < from) {
+        at = feed_over_position(o, from);
+        within = feed_over_within(feed_over_entries(o, at), o->count[at], from);
+        if (within == o->count[at]) {
+            at++;
+            within = 0;
+        }
+    }
+    int64_t over = at < o->used ? feed_over_entries(o, at)[within].key : INT64_MAX;
     while (n < limit) {
         while (bits == 0 && w < FEED_BOOK_WORDS - 1) bits = d->bits[++w];
         if (FEED_LIKELY(bits != 0)) {
@@ -170,6 +215,31 @@ static inline uint32_t feed_side_read(const feed_book *b, const feed_side *d, in
     return n;
 }
 
+/* Up to `limit` best levels into out, best first; returns how many. */
+static inline uint32_t feed_side_read(const feed_book *b, const feed_side *d, int s, shm_level *out, uint32_t limit) {
+    return feed_side_read_from(b, d, s, INT64_MIN, out, limit);
+}
+
+/* Quantity of a level; 0 = there is none. */
+static inline int64_t feed_side_quantity(const feed_book *b, const feed_side *d, int64_t key) {
+    uint64_t offset = (uint64_t)key - (uint64_t)d->base;
+    int32_t i = offset < b->span ? feed_book_index(b, offset) : -1;
+    if (i >= 0 && d->bits[i >> 6] >> (i & 63) & 1) return d->quantity[i];
+    return i < 0 || d->wide ? feed_over_get(&d->over, key) : 0;
+}
+
+/* How many of the first levels of a top stand below `key`. */
+static inline uint32_t feed_levels_below(const shm_level *top, uint32_t count, int s, int64_t key) {
+    const shm_level *at = top;
+    uint32_t n = count;
+    while (n > 1) {
+        uint32_t half = n / 2;
+        at += feed_key(s, at[half - 1].price_units) < key ? half : 0;
+        n -= half;
+    }
+    return (uint32_t)(at - top) + (uint32_t)(n == 1 && feed_key(s, at->price_units) < key);
+}
+
 static inline uint32_t feed_side_count(const feed_side *d) {
     uint32_t count = d->over.total;
     for (int w = 0; w < FEED_BOOK_WORDS; w++) count += (uint32_t)__builtin_popcountll(d->bits[w]);
@@ -182,6 +252,8 @@ static inline void feed_side_clear(feed_side *d) {
     d->best = FEED_BOOK_WINDOW;
     feed_over_clear(&d->over);
     d->threshold = INT64_MAX;
+    d->lowest = INT64_MIN;
+    feed_touch_all(&d->touched);
     d->changed = 1;
 }
 
@@ -207,9 +279,13 @@ static FEED_COLD int feed_side_recenter(feed_book *b, int s, int64_t best) {
     }
     feed_side_read(b, d, s, all, total);
     int64_t threshold = d->threshold;
+    int64_t lowest = d->lowest;
+    const feed_touched touched = d->touched;
     uint32_t changed = d->changed;
     feed_side_clear(d);
+    d->touched = touched;
     d->threshold = threshold;
+    d->lowest = lowest;
     d->changed = changed;
     feed_over_free(&d->over);
     d->over = over;
@@ -233,16 +309,59 @@ static inline void feed_book_settle(feed_book *b) {
     }
 }
 
+/* Puts the few levels that were touched into the top as they stand in the book now. All levels up to the threshold are
+ * in the top, so that only what moves up from behind it must be looked for. */
+static inline void feed_top_mend(const feed_book *b, feed_side *d, int s) {
+    shm_level *top = d->top;
+    uint32_t count = d->top_count, kept = count;
+    int more = d->threshold != INT64_MAX; /* levels may stand behind the last */
+    for (uint32_t i = 0; i < d->touched.count; i++) {
+        const int64_t key = d->touched.key[i], quantity = feed_side_quantity(b, d, key);
+        const uint32_t at = feed_levels_below(top, count, s, key);
+        const int there = at < count && feed_key(s, top[at].price_units) == key;
+        if (at < kept) kept = at;
+        if (!there && quantity) {
+            if (count == b->depth) more = 1;
+            if (at == b->depth) continue;
+            if (count < b->depth) count++;
+            memmove(&top[at + 1], &top[at], (count - 1 - at) * sizeof *top);
+            top[at].price_units = s ? key : -key;
+        }
+        if (quantity) {
+            top[at].quantity_units = quantity;
+        } else if (there) {
+            count--;
+            memmove(&top[at], &top[at + 1], (count - at) * sizeof *top);
+        }
+    }
+    if (more && count < b->depth) {
+        if (count < kept) kept = count;
+        const int64_t from = count ? feed_behind(feed_key(s, top[count - 1].price_units)) : INT64_MIN;
+        count += feed_side_read_from(b, d, s, from, top + count, b->depth - count);
+    }
+    d->top_count = count;
+    d->kept = kept;
+}
+
 /* Refreshes the top levels where a change shows; returns 1 if any side changed. */
 static inline int feed_book_refresh(feed_book *b) {
     int any = 0;
     for (int s = 0; s < 2; s++) {
         feed_side *d = &b->side[s];
-        if (!d->changed) continue;
-        d->top_count = feed_side_read(b, d, s, d->top, b->depth);
-        d->threshold = d->top_count == b->depth && b->depth ? feed_key(s, d->top[b->depth - 1].price_units) : INT64_MAX;
-        d->changed = 0;
-        any = 1;
+        d->kept = d->top_count;
+        if (d->changed) {
+            if (FEED_LIKELY(d->touched.count <= FEED_TOUCHED_MAX)) {
+                feed_top_mend(b, d, s);
+            } else {
+                d->kept = feed_levels_below(d->top, d->top_count, s, d->lowest);
+                d->top_count = d->kept + feed_side_read_from(b, d, s, d->lowest, d->top + d->kept, b->depth - d->kept);
+            }
+            d->threshold = d->top_count == b->depth && b->depth ? feed_key(s, d->top[b->depth - 1].price_units) : INT64_MAX;
+            d->lowest = INT64_MAX;
+            d->changed = 0;
+            any = 1;
+        }
+        d->touched.count = 0;
     }
     return any;
 }
@@ -296,9 +415,11 @@ static inline void feed_book_apply(feed_book *b, const feed_message *m) {
         for (uint32_t i = 0; i < n; i++) {
             int64_t key = feed_key(s, level[i].price);
             if (key < lowest) lowest = key;
+            feed_touch(&d->touched, key, key <= d->threshold);
             feed_book_set(b, d, key, level[i].quantity);
         }
         d->changed |= (uint32_t)(n != 0) & (uint32_t)(lowest <= d->threshold);
+        if (lowest < d->lowest) d->lowest = lowest;
     }
     feed_book_settle(b);
 }

@@ -4,7 +4,8 @@
  * behind the point. A level written with zeros at the end of a fraction is remembered in a map beside the book, which
  * is empty for streams that write none, so that the text is the venue's own in every case.
  *
- * Texts of the levels that stand are kept; a checksum renders only what changed in the top, and nothing when nothing did.
+ * Texts of the levels that stand are kept, and so is the whole text up to the first row that changed: a checksum renders
+ * only what is new in the top, writes the text from that row on, and does nothing when nothing has changed.
  *
  * The rule is that of venues which have such checksums (their protocol module names the document): the first 25 bids and
  * asks, price:quantity, bid and ask in turn, joined by colons, CRC32 (IEEE) as a signed 32-bit number; a side that is
@@ -18,42 +19,12 @@
 #include <string.h>
 
 #include "feeds/native/book.h"
+#include "feeds/native/crc32.h"
 
 #define FEED_CHECK_LEVELS 25u
 #define FEED_CHECK_TEXT 80u
+#define FEED_CHECK_COPY 32u /* most lines are shorter, and a copy of a fixed size is faster */
 #define FEED_CHECK_DECIMALS_MAX 30u
-
-/* ---- CRC32, sixteen bytes at a time ------------------------------------------------------------ */
-
-static uint32_t feed_crc_table[16][256];
-
-static inline void feed_crc_init(void) {
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int k = 0; k < 8; k++) c = c & 1 ? 0xEDB88320u ^ c >> 1 : c >> 1;
-        feed_crc_table[0][i] = c;
-    }
-    for (uint32_t i = 0; i < 256; i++)
-        for (int k = 1; k < 16; k++)
-            feed_crc_table[k][i] = feed_crc_table[k - 1][i] >> 8 ^ feed_crc_table[0][feed_crc_table[k - 1][i] & 255];
-}
-
-static inline uint32_t feed_crc(const char *p, size_t n) {
-    const unsigned char *b = (const unsigned char *)p;
-    uint32_t c = 0xFFFFFFFFu;
-    for (; n >= 16; n -= 16, b += 16) {
-        uint32_t w[4];
-        memcpy(w, b, 16);
-        w[0] ^= c;
-        c = 0;
-        for (int k = 0; k < 4; k++) {
-            const uint32_t(*t)[256] = &feed_crc_table[12 - 4 * k];
-            c ^= t[3][w[k] & 255] ^ t[2][w[k] >> 8 & 255] ^ t[1][w[k] >> 16 & 255] ^ t[0][w[k] >> 24];
-        }
-    }
-    while (n--) c = feed_crc_table[0][(c ^ *b++) & 255] ^ c >> 8;
-    return ~c;
-}
 
 /* ---- the venue's text of a number -------------------------------------------------------------- */
 
@@ -97,12 +68,16 @@ typedef struct feed_line {
 typedef struct feed_check {
     feed_over style[2];   /* key -> decimals written (price << 16 | quantity, plus 1 each) where zeros end a number */
     int64_t threshold[2]; /* a change at this key or below changes the checksum */
+    feed_touched touched[2]; /* keys set since the lines were made that show in them */
     uint32_t active; /* the stream's snapshot had a checksum: the texts of all levels are known */
     uint32_t dirty[2];
     uint32_t count[2];
     int32_t crc;
-    uint32_t turn[2]; /* which of the two line arrays holds */
-    feed_line line[2][2][FEED_CHECK_LEVELS];
+    uint32_t used[2];                       /* bit per slot of a side that holds a line */
+    uint8_t order[2][FEED_CHECK_LEVELS];    /* slots of the lines, best first */
+    uint16_t row_at[FEED_CHECK_LEVELS + 1]; /* where in the text each row begins: one bid, one ask */
+    feed_line line[2][FEED_CHECK_LEVELS];
+    char text[2 * FEED_CHECK_LEVELS * (FEED_CHECK_TEXT + 1) + FEED_CHECK_TEXT];
 } feed_check;
 
 static inline void feed_check_free(feed_check *c) {
@@ -116,6 +91,7 @@ static inline void feed_check_reset(feed_check *c) {
     for (int s = 0; s < 2; s++) {
         feed_over_clear(&c->style[s]);
         c->threshold[s] = INT64_MAX;
+        feed_touch_all(&c->touched[s]);
         c->dirty[s] = 1;
     }
 }
@@ -163,6 +139,7 @@ static inline void feed_check_note(feed_check *c, const feed_message *m, int who
         for (uint32_t i = 0, n = m->level_count[s]; i < n; i++) {
             int64_t key = feed_key(s, level[i].price), style = 0;
             if (key < lowest) lowest = key;
+            feed_touch(&c->touched[s], key, key <= c->threshold[s]);
             if (FEED_LIKELY(!styled)) continue;
             if (padded && level[i].quantity &&
                 (feed_ends_in_zero(level[i].price, level[i].price_decimals, price_exponent) ||
@@ -187,32 +164,106 @@ static inline int feed_line_render(feed_line *line, int side, uint32_t price_exp
     return 1;
 }
 
-static inline int feed_check_side(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
+/* Makes the line of a level in a slot; 0 when its text is not known. */
+static inline int feed_check_put(feed_check *c, int s, uint32_t slot, int64_t key, int64_t quantity, uint32_t price_exponent,
+                                 uint32_t quantity_exponent) {
+    feed_line *line = &c->line[s][slot];
+    line->key = key;
+    line->quantity = quantity;
+    line->style = c->style[s].total ? feed_over_get(&c->style[s], key) : 0;
+    c->used[s] |= 1u << slot;
+    return feed_line_render(line, s, price_exponent, quantity_exponent);
+}
+
+/* Makes the lines behind the last from the levels behind it in the book. */
+static inline int feed_check_fill(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
                                   uint32_t quantity_exponent) {
     shm_level top[FEED_CHECK_LEVELS];
-    const feed_line *old = c->line[s][c->turn[s]];
-    const uint32_t old_count = c->count[s];
-    feed_line *new_ = c->line[s][c->turn[s] ^ 1];
-    uint32_t n = feed_side_read(b, &b->side[s], s, top, FEED_CHECK_LEVELS), j = 0;
+    const uint32_t count = c->count[s];
+    const int64_t from = count ? feed_behind(c->line[s][c->order[s][count - 1]].key) : INT64_MIN;
+    const uint32_t n = feed_side_read_from(b, &b->side[s], s, from, top, FEED_CHECK_LEVELS - count);
     for (uint32_t i = 0; i < n; i++) {
-        int64_t key = feed_key(s, top[i].price_units);
-        int64_t style = c->style[s].total ? feed_over_get(&c->style[s], key) : 0;
-        while (j < old_count && old[j].key < key) j++;
-        if (j < old_count && old[j].key == key && old[j].quantity == top[i].quantity_units && old[j].style == style) {
-            memcpy(&new_[i], &old[j], sizeof(feed_line) - (FEED_CHECK_TEXT - 48));
-            if (old[j].bytes > 48) memcpy(new_[i].text + 48, old[j].text + 48, FEED_CHECK_TEXT - 48);
+        const uint32_t slot = (uint32_t)__builtin_ctz(~c->used[s]);
+        c->order[s][count + i] = (uint8_t)slot;
+        if (!feed_check_put(c, s, slot, feed_key(s, top[i].price_units), top[i].quantity_units, price_exponent,
+                            quantity_exponent))
+            return 0;
+    }
+    c->count[s] = count + n;
+    return 1;
+}
+
+/* Brings the lines of the few levels that were touched up to date, like feed_top_mend; `*kept` says how many of the first
+ * lines stand as they did. */
+static inline int feed_check_mend(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
+                                  uint32_t quantity_exponent, uint32_t *kept) {
+    uint8_t *order = c->order[s];
+    uint32_t count = c->count[s];
+    int more = c->threshold[s] != INT64_MAX; /* levels may stand behind the last */
+    *kept = count;
+    for (uint32_t i = 0; i < c->touched[s].count; i++) {
+        const int64_t key = c->touched[s].key[i], quantity = feed_side_quantity(b, &b->side[s], key);
+        uint32_t at = 0;
+        while (at < count && c->line[s][order[at]].key < key) at++;
+        const int there = at < count && c->line[s][order[at]].key == key;
+        if (at < *kept) *kept = at;
+        if (!there && quantity) {
+            if (count == FEED_CHECK_LEVELS) {
+                more = 1;
+                if (at == count) continue;
+                c->used[s] &= ~(1u << order[--count]);
+            }
+            memmove(&order[at + 1], &order[at], count++ - at);
+            order[at] = (uint8_t)__builtin_ctz(~c->used[s]);
+        } else if (!quantity) {
+            if (!there) continue;
+            c->used[s] &= ~(1u << order[at]);
+            memmove(&order[at], &order[at + 1], --count - at);
             continue;
         }
-        new_[i].key = key;
-        new_[i].quantity = top[i].quantity_units;
-        new_[i].style = style;
-        if (!feed_line_render(&new_[i], s, price_exponent, quantity_exponent)) return 0;
+        if (!feed_check_put(c, s, order[at], key, quantity, price_exponent, quantity_exponent)) return 0;
     }
-    c->turn[s] ^= 1;
-    c->count[s] = n;
-    c->threshold[s] = n == FEED_CHECK_LEVELS ? feed_key(s, top[n - 1].price_units) : INT64_MAX;
+    c->count[s] = count;
+    if (count < *kept) *kept = count;
+    return !more || count == FEED_CHECK_LEVELS || feed_check_fill(b, c, s, price_exponent, quantity_exponent);
+}
+
+/* Brings the lines of a side up to date; 0 = a text is not known, and all are made anew next time. */
+static inline int feed_check_side(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
+                                  uint32_t quantity_exponent, uint32_t *kept) {
+    int known;
+    if (c->touched[s].count <= FEED_TOUCHED_MAX) {
+        known = feed_check_mend(b, c, s, price_exponent, quantity_exponent, kept);
+    } else {
+        *kept = c->count[s] = c->used[s] = 0;
+        known = feed_check_fill(b, c, s, price_exponent, quantity_exponent);
+    }
+    const uint32_t n = c->count[s];
+    c->threshold[s] = known && n == FEED_CHECK_LEVELS ? c->line[s][c->order[s][n - 1]].key : INT64_MAX;
+    c->touched[s].count = 0;
     c->dirty[s] = 0;
-    return 1;
+    return known;
+}
+
+/* Writes the text from `row` on and takes its checksum. */
+static inline int32_t feed_check_write(feed_check *c, uint32_t row) {
+    const uint32_t rows = c->count[0] > c->count[1] ? c->count[0] : c->count[1];
+    char *p = c->text + (row ? c->row_at[row] : 0);
+    for (; row < rows; row++) {
+        c->row_at[row] = (uint16_t)(p - c->text);
+        for (int s = 0; s < 2; s++) {
+            if (row >= c->count[s]) continue;
+            const feed_line *line = &c->line[s][c->order[s][row]];
+            /* What is copied too much is written over or cut off. */
+            memcpy(p, line->text, FEED_CHECK_COPY);
+            if (line->bytes > FEED_CHECK_COPY)
+                memcpy(p + FEED_CHECK_COPY, line->text + FEED_CHECK_COPY, FEED_CHECK_TEXT - FEED_CHECK_COPY);
+            p += line->bytes;
+            *p++ = ':';
+        }
+    }
+    c->row_at[rows] = (uint16_t)(p - c->text);
+    return (int32_t)feed_crc(c->text, p == c->text ? 0 : (size_t)(p - c->text) - 1);
 }
 
 /* Whether the book's checksum is `expected`. */
@@ -220,24 +271,19 @@ static inline int feed_check_holds(const feed_book *b, feed_check *c, uint32_t p
                                    int32_t expected) {
     if (!c->active) return 0;
     if (c->dirty[0] || c->dirty[1]) {
-        char text[2 * FEED_CHECK_LEVELS * (FEED_CHECK_TEXT + 1) + FEED_CHECK_TEXT];
-        char *p = text;
-        for (int s = 0; s < 2; s++)
-            if (c->dirty[s] && !feed_check_side(b, c, s, price_exponent, quantity_exponent)) {
-                c->count[s] = 0;
+        uint32_t row = FEED_CHECK_LEVELS;
+        for (int s = 0; s < 2; s++) {
+            uint32_t kept = FEED_CHECK_LEVELS;
+            if (c->dirty[s] && !feed_check_side(b, c, s, price_exponent, quantity_exponent, &kept)) {
+                for (s = 0; s < 2; s++) {
+                    feed_touch_all(&c->touched[s]);
+                    c->dirty[s] = 1;
+                }
                 return 0;
             }
-        for (uint32_t i = 0; i < c->count[0] || i < c->count[1]; i++)
-            for (int s = 0; s < 2; s++) {
-                if (i >= c->count[s]) continue;
-                const feed_line *line = &c->line[s][c->turn[s]][i];
-                /* Fixed sizes copy faster; what is too much is written over or cut off. */
-                memcpy(p, line->text, 48);
-                if (line->bytes > 48) memcpy(p + 48, line->text + 48, FEED_CHECK_TEXT - 48);
-                p += line->bytes;
-                *p++ = ':';
-            }
-        c->crc = (int32_t)feed_crc(text, p == text ? 0 : (size_t)(p - text) - 1);
+            if (kept < row) row = kept;
+        }
+        c->crc = feed_check_write(c, row);
     }
     return c->crc == expected;
 }

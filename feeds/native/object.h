@@ -43,6 +43,8 @@ typedef struct feed_name {
     const char *name;
     uint32_t bytes;
     uint64_t word; /* its first eight bytes, zeros behind its end */
+    uint64_t quoted[2]; /* the name and its closing quote, zeros behind them */
+    uint64_t mask[2];   /* their bytes; none of a name that is longer than 15 */
 } feed_name;
 
 /* Which keys of an object are wanted. Field numbers start at 1; 0 is "unknown". */
@@ -57,6 +59,7 @@ typedef struct feed_keymap {
 
 typedef struct feed_object {
     uint64_t seen; /* bit per field number */
+    uint8_t next[FEED_FIELDS_MAX]; /* the wanted field that stood behind this one last time, 0 = the first */
     feed_field field[FEED_FIELDS_MAX];
     uint32_t unknown_count;
     uint32_t unknown_offset[FEED_UNKNOWN_MAX];
@@ -79,6 +82,14 @@ static inline uint32_t feed_key_add(feed_keymap *map, const char *name) {
     map->key[number].bytes = (uint32_t)strlen(name);
     map->key[number].word = 0;
     memcpy(&map->key[number].word, name, map->key[number].bytes < 8 ? map->key[number].bytes : 8);
+    if (map->key[number].bytes < 16) {
+        char quoted[16] = {0};
+        memcpy(quoted, name, map->key[number].bytes);
+        quoted[map->key[number].bytes] = '"';
+        memcpy(map->key[number].quoted, quoted, 16);
+        memset(quoted, 0xFF, map->key[number].bytes + 1);
+        memcpy(map->key[number].mask, quoted, 16);
+    }
     if (map->key[number].bytes == 1) map->letter[(unsigned char)name[0] & 127] = (uint8_t)number;
     return number;
 }
@@ -92,6 +103,14 @@ static inline uint32_t feed_key_find(const feed_keymap *map, const char *p, uint
             (bytes <= 8 || memcmp(map->key[i].name + 8, p + 8, bytes - 8) == 0))
             return i;
     return 0;
+}
+
+/* Whether the key at `p` is this one, its closing quote included. A venue writes its keys in the same order each time,
+ * so that one look mostly does instead of a search. */
+static inline int feed_key_is(const feed_name *name, const char *p) {
+    uint64_t w[2];
+    memcpy(w, p, 16);
+    return name->mask[0] && !(((w[0] ^ name->quoted[0]) & name->mask[0]) | ((w[1] ^ name->quoted[1]) & name->mask[1]));
 }
 
 /* Remembers an unknown key so that a second one is noticed. */
@@ -174,19 +193,24 @@ static const char *feed_read_object(feed_scan *s, const char *p, const feed_keym
 static const char *feed_members(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
                                 const feed_keymap *inner_map, feed_object *inner, int nesting, uint32_t stop,
                                 int *stopped) {
-    for (;;) {
+    for (uint32_t last = 0;;) {
         uint32_t number;
         if (*p != '"') return feed_fail(s, FEED_E_SYNTAX, p, "key");
         const char *key = p + 1;
         if (FEED_LIKELY(p[2] == '"' && (unsigned char)p[1] >= 'A' && (unsigned char)p[1] < 127 && p[1] != '\\')) {
             number = map->letter[(unsigned char)p[1]];
             p += 2;
+        } else if (FEED_LIKELY(feed_key_is(&map->key[o->next[last]], key))) {
+            number = o->next[last];
+            p = key + map->key[number].bytes;
         } else {
             int escaped = 0;
             if (!(p = feed_string(s, key, &escaped, "key"))) return NULL;
             if (escaped) return feed_fail(s, FEED_E_ESCAPE, key, "key");
             number = feed_key_find(map, key, (uint32_t)(p - key));
+            o->next[last] = (uint8_t)number;
         }
+        if (number) last = number;
         if (number == 0) {
             if (!feed_unknown(s, o, key, (uint32_t)(p - key))) return NULL;
         } else if (o->seen & (1ull << number)) {
@@ -363,6 +387,11 @@ static inline int feed_want_digits(feed_scan *s, const feed_keymap *map, const f
     const feed_field *f = &o->field[number];
     const char *p = s->begin + f->offset;
     uint64_t v = 0;
+    if (FEED_LIKELY(f->bytes && f->bytes <= 18)) {
+        const char *end = feed_digits(p, &v);
+        *out = (int64_t)v;
+        return end == p + f->bytes || feed_fail(s, FEED_E_NUMBER, end, map->key[number].name) != NULL;
+    }
     for (uint32_t i = 0; i < f->bytes; i++) {
         if (!feed_digit(p[i])) {
             feed_fail(s, FEED_E_NUMBER, p + i, map->key[number].name);

@@ -114,12 +114,53 @@ static inline const char *feed_string(feed_scan *s, const char *p, int *escaped,
 
 static inline int feed_digit(char c) { return (unsigned char)(c - '0') <= 9; }
 
+static const int64_t feed_pow10[19] = {
+    1LL, 10LL, 100LL, 1000LL, 10000LL, 100000LL, 1000000LL, 10000000LL, 100000000LL, 1000000000LL,
+    10000000000LL, 100000000000LL, 1000000000000LL, 10000000000000LL, 100000000000000LL,
+    1000000000000000LL, 10000000000000000LL, 100000000000000000LL, 1000000000000000000LL};
+
+/* ---- digits, eight at a time -------------------------------------------------------------------- */
+
+/* Eight bytes, '0' taken off each, and the high bit of each byte that was no digit: exact up to the first such byte,
+ * and up to the second where the first is below 0x80. A load needs the padding. */
+static inline uint64_t feed_digits_load(const char *p, uint64_t *odd) {
+    uint64_t w;
+    memcpy(&w, p, 8);
+    w ^= FEED_BYTES('0');
+    *odd = ((w + FEED_BYTES(0x76)) | w) & FEED_BYTES(0x80);
+    return w;
+}
+
+/* The number of eight digits, first digit in the lowest byte: neighbors are joined to pairs, fours, all. */
+static inline uint64_t feed_digits_join(uint64_t w) {
+    w = w * 10 + (w >> 8);
+    return ((w & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x000F424000000064) +
+            (w >> 16 & UINT64_C(0x000000FF000000FF)) * UINT64_C(0x0000271000000001)) >> 32;
+}
+
+/* The number of the first n < 8 of them; 0 of none. */
+static inline uint64_t feed_digits_join_first(uint64_t w, uint32_t n) { return feed_digits_join(w << (56 - 8 * n) << 8); }
+
+/* Appends all digits at `p` to *value, which wraps when they are too many; returns the position behind them. */
+static inline const char *feed_digits(const char *p, uint64_t *value) {
+    for (;;) {
+        uint64_t odd, w = feed_digits_load(p, &odd);
+        if (FEED_LIKELY(odd != 0)) {
+            uint32_t n = (uint32_t)__builtin_ctzll(odd) >> 3;
+            *value = *value * (uint64_t)feed_pow10[n] + feed_digits_join_first(w, n);
+            return p + n;
+        }
+        *value = *value * 100000000u + feed_digits_join(w);
+        p += 8;
+    }
+}
+
 /* A JSON number of any form; `*integer` says whether it is a non-negative integer of at most 18 digits. */
 static inline const char *feed_number(feed_scan *s, const char *p, int *integer, int64_t *value,
                                       const char *field) {
     const char *start = p;
     uint64_t v = 0;
-    while (feed_digit(*p)) v = v * 10 + (uint64_t)(*p++ - '0');
+    p = feed_digits(p, &v);
     long digits = p - start;
     if (FEED_LIKELY(digits > 0 && digits <= 18 && *p != '.' && (*p | 32) != 'e' && (*start != '0' || digits == 1))) {
         *integer = 1;
@@ -228,18 +269,56 @@ static FEED_COLD const char *feed_decimal_long(feed_scan *s, const char *p, int6
     return p;
 }
 
+/* The common case of a decimal: up to fifteen bytes and the closing quote; NULL for any other, good or bad. */
+static inline const char *feed_decimal_short(const char *p, int64_t *mantissa, uint32_t *decimals) {
+    uint64_t odd, w = feed_digits_load(p, &odd);
+    const uint64_t behind = odd & (odd - 1);
+    const uint32_t first = odd ? (uint32_t)__builtin_ctzll(odd) >> 3 : 0;
+    if (FEED_LIKELY(p[first] == '.' && first)) {
+        /* The digits behind the point move up to those before it. */
+        const uint64_t whole = ((odd & -odd) >> 7) - 1;
+        if (behind) {
+            const uint32_t second = (uint32_t)__builtin_ctzll(behind) >> 3;
+            if (!FEED_LIKELY(p[second] == '"' && second > first + 1)) return NULL;
+            *mantissa = (int64_t)feed_digits_join_first((w & whole) | (w >> 8 & ~whole), second - 1);
+            *decimals = second - first - 1;
+            return p + second;
+        }
+        uint64_t far, more = feed_digits_load(p + 8, &far);
+        if (!FEED_LIKELY(far != 0)) return NULL;
+        const uint32_t second = (uint32_t)__builtin_ctzll(far) >> 3;
+        if (!FEED_LIKELY(p[8 + second] == '"' && first < 7 + second)) return NULL;
+        w = (w & whole) | ((w >> 8 | more << 56) & ~whole);
+        *mantissa = (int64_t)(second ? feed_digits_join(w) * (uint64_t)feed_pow10[second - 1] +
+                                           feed_digits_join_first(more >> 8, second - 1)
+                                     : feed_digits_join_first(w, 7));
+        *decimals = 7 + second - first;
+        return p + 8 + second;
+    }
+    *decimals = 0;
+    if (FEED_LIKELY(odd != 0)) {
+        *mantissa = (int64_t)feed_digits_join_first(w, first);
+        return FEED_LIKELY(p[first] == '"' && first) ? p + first : NULL;
+    }
+    uint64_t far, more = feed_digits_load(p + 8, &far);
+    if (!FEED_LIKELY(far != 0)) return NULL;
+    const uint32_t second = (uint32_t)__builtin_ctzll(far) >> 3;
+    *mantissa = (int64_t)(feed_digits_join(w) * (uint64_t)feed_pow10[second] + feed_digits_join_first(more, second));
+    return FEED_LIKELY(p[8 + second] == '"') ? p + 8 + second : NULL;
+}
+
 /* `p` behind the opening quote; returns the position OF the closing quote. Digits, at most one point
  * with digits on both sides, nothing else. */
 static inline const char *feed_decimal_text(feed_scan *s, const char *p, int64_t *mantissa,
                                             uint32_t *decimals, const char *field) {
-    const char *start = p;
+    const char *start = p, *end = feed_decimal_short(p, mantissa, decimals);
     uint64_t v = 0;
     uint32_t fraction = 0;
-    while (feed_digit(*p)) v = v * 10 + (uint64_t)(*p++ - '0');
+    if (FEED_LIKELY(end != NULL)) return end;
+    p = feed_digits(p, &v);
     const char *point = p;
     if (*p == '.') {
-        p++;
-        while (feed_digit(*p)) v = v * 10 + (uint64_t)(*p++ - '0');
+        p = feed_digits(p + 1, &v);
         fraction = (uint32_t)(p - point - 1);
         if (fraction == 0) return feed_fail(s, FEED_E_NUMBER, p, field);
     }
@@ -249,11 +328,6 @@ static inline const char *feed_decimal_text(feed_scan *s, const char *p, int64_t
     *decimals = fraction;
     return p;
 }
-
-static const int64_t feed_pow10[19] = {
-    1LL, 10LL, 100LL, 1000LL, 10000LL, 100000LL, 1000000LL, 10000000LL, 100000000LL, 1000000000LL,
-    10000000000LL, 100000000000LL, 1000000000000LL, 10000000000000LL, 100000000000000LL,
-    1000000000000000LL, 10000000000000000LL, 100000000000000000LL, 1000000000000000000LL};
 
 /* mantissa * 10^-decimals as a count of 10^-exponent; 0 when that is not exact or too large. */
 static inline int feed_scale(int64_t *value, uint32_t decimals, uint32_t exponent) {
@@ -268,8 +342,7 @@ static inline int feed_scale(int64_t *value, uint32_t decimals, uint32_t exponen
 /* ---- levels ---------------------------------------------------------------------------------- */
 
 /* One level `["price","quantity"]`, spaces allowed; up to `extra` further elements are checked and dropped. */
-static inline const char *feed_level_one(feed_scan *s, const char *p, feed_level *out, int extra,
-                                         const char *field) {
+static FEED_COLD const char *feed_level_any(feed_scan *s, const char *p, feed_level *out, int extra, const char *field) {
     uint32_t decimals;
     if (*p != '[') return feed_fail(s, FEED_E_TYPE, p, field);
     p = feed_ws(p + 1);
@@ -290,18 +363,41 @@ static inline const char *feed_level_one(feed_scan *s, const char *p, feed_level
     while (!FEED_LIKELY(*p == ']')) {
         if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
         if (extra-- <= 0) return feed_fail(s, FEED_E_TYPE, p, field);
-        if (FEED_LIKELY(p[1] == '"' && feed_digit(p[2]))) {
-            const char *q = p + 3;
-            while (feed_digit(*q)) q++;
-            if (FEED_LIKELY(*q == '"')) {
-                p = feed_ws(q + 1);
-                continue;
-            }
-        }
         if (!(p = feed_skip(s, feed_ws(p + 1), 2, field))) return NULL;
         p = feed_ws(p);
     }
     return p + 1;
+}
+
+/* Whether the three bytes at `p` are those. Put together from characters: from a string a compiler makes stores. */
+static inline int feed_three(const char *p, char a, char b, char c) {
+    uint32_t w;
+    memcpy(&w, p, 4);
+    return (w & 0xFFFFFFu) == ((uint32_t)(unsigned char)c << 16 | (uint32_t)(unsigned char)b << 8 | (unsigned char)a);
+}
+
+/* The same of a level written without spaces in common numbers, as venues do; whatever is not so is read again. */
+static inline const char *feed_level_one(feed_scan *s, const char *p, feed_level *out, int extra, const char *field) {
+    const char *start = p;
+    uint32_t decimals, dropped = 0;
+    if (!FEED_LIKELY(p[0] == '[' && p[1] == '"' && (p = feed_decimal_short(p + 2, &out->price, &decimals)) && out->price))
+        return feed_level_any(s, start, out, extra, field);
+    uint32_t padded = (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
+    out->price_decimals = (uint16_t)decimals;
+    if (!FEED_LIKELY(feed_three(p, '"', ',', '"') && (p = feed_decimal_short(p + 3, &out->quantity, &decimals))))
+        return feed_level_any(s, start, out, extra, field);
+    padded |= (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
+    out->quantity_decimals = (uint16_t)decimals;
+    out->offset = (uint32_t)(start + 2 - s->begin);
+    while (!FEED_LIKELY(p[1] == ']')) {
+        if (!FEED_LIKELY(feed_three(p, '"', ',', '"') && feed_digit(p[3]) && dropped++ < (uint32_t)extra))
+            return feed_level_any(s, start, out, extra, field);
+        p += 4;
+        while (feed_digit(*p)) p++;
+        if (!FEED_LIKELY(*p == '"')) return feed_level_any(s, start, out, extra, field);
+    }
+    s->padded |= padded;
+    return p + 2;
 }
 
 /* `p` at '['. */

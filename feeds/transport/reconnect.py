@@ -6,10 +6,13 @@ No clock, no randomness of its own, no I/O.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from feeds.transport.throttle import TokenBucket
+from feeds.transport.throttle import Budget, TokenBucket
+
+RETRY_NS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,17 +162,39 @@ class ConnectGate:
         per_second: attempts the venue allows, lasting.
         burst: at once.
         policy: of the circuit breaker.
+        budget: what every process of a run takes its attempts from, in the place of `per_second` and `burst`.
+        on_tripped: told until when attempts stop, for the other processes.
     """
 
-    def __init__(self, per_second: float, burst: int, policy: BreakerPolicy | None = None) -> None:
-        self.budget = TokenBucket(burst, per_second)
+    def __init__(
+        self,
+        per_second: float,
+        burst: int,
+        policy: BreakerPolicy | None = None,
+        *,
+        budget: Budget | None = None,
+        on_tripped: Callable[[int], None] | None = None,
+    ) -> None:
+        self.budget: Budget = TokenBucket(burst, per_second) if budget is None else budget
         self.breaker = CircuitBreaker(policy)
+        self._on_tripped = on_tripped
 
     def delay_ns(self, now_ns: int) -> int:
         """Say how long an attempt must wait; 0 = make it now, its token is taken."""
-        if not self.budget.available(now_ns):
-            return max(self.budget.next_ns(now_ns) - now_ns, 1_000_000)
-        delay_ns = self.breaker.delay_ns(now_ns)
-        if not delay_ns:
-            self.budget.take(now_ns)
-        return delay_ns
+        due_ns = self.budget.next_ns(now_ns)
+        if due_ns != now_ns:
+            return max(due_ns - now_ns, RETRY_NS)
+        if delay_ns := self.breaker.delay_ns(now_ns):
+            return delay_ns
+        return 0 if self.budget.take(now_ns) else RETRY_NS  # another process was faster
+
+    def on_success(self, now_ns: int) -> None:
+        """Note that an attempt succeeded."""
+        self.breaker.on_success(now_ns)
+
+    def on_failure(self, now_ns: int) -> None:
+        """Note that an attempt failed; if that is one too many, nobody makes another for a while."""
+        trips = self.breaker.trips
+        self.breaker.on_failure(now_ns)
+        if self.breaker.trips > trips and self._on_tripped is not None:
+            self._on_tripped(now_ns + self.breaker.policy.pause_ns)

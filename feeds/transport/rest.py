@@ -10,10 +10,13 @@ from typing import NamedTuple
 import httpx
 
 from feeds.errors import TransportError
-from feeds.transport.throttle import SECOND_NS, TokenBucket
+from feeds.transport.throttle import SECOND_NS, Budget
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
 TOO_MANY_REQUESTS = (418, 429)
+#: Of venues that ban an address by it ("access too frequent"): to be left alone for ten minutes at least.
+FORBIDDEN = 403
+FORBIDDEN_NS = 600 * SECOND_NS
 
 
 class HttpReply(NamedTuple):
@@ -49,6 +52,7 @@ class RestClient:
         used_weight_header: header (lower case) in which the venue states the weight used.
         timeout_s: limit of a whole request.
         ban_ns: wait after a refusal that names no time.
+        on_refused: told until when the venue wants no request, for others at the same address.
         sleep: how to wait, replaceable in tests.
     """
 
@@ -58,10 +62,11 @@ class RestClient:
         *,
         now_ns: Callable[[], int],
         ssl_context: ssl.SSLContext | None = None,
-        budget: TokenBucket | None = None,
+        budget: Budget | None = None,
         used_weight_header: str = "",
         timeout_s: float = 10.0,
         ban_ns: int = 60 * SECOND_NS,
+        on_refused: Callable[[int], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.base_url = base_url
@@ -69,6 +74,7 @@ class RestClient:
         self._budget = budget
         self._header = used_weight_header
         self._ban_ns = ban_ns
+        self._on_refused = on_refused
         self._sleep = sleep
         self._timeout_s = timeout_s
         self._banned_until_ns = 0
@@ -99,6 +105,7 @@ class RestClient:
         """
         await self._wait_budget(path, weight)
         self.requests += 1
+        sent_ns = self._now_ns()
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await self._fetch(method, path)
@@ -114,10 +121,13 @@ class RestClient:
         now_ns = self._now_ns()
         used = reply.headers.get(self._header, "")
         if self._budget is not None and used.isdigit():
-            self._budget.observe_used(now_ns, int(used))
-        if reply.status in TOO_MANY_REQUESTS:
+            self._budget.observe_used(now_ns, int(used), sent_ns)
+        if reply.status in TOO_MANY_REQUESTS or reply.status == FORBIDDEN:
             self.refusals += 1
-            self._banned_until_ns = now_ns + (reply.retry_after_ns or self._ban_ns)
+            ban_ns = FORBIDDEN_NS if reply.status == FORBIDDEN else self._ban_ns
+            self._banned_until_ns = now_ns + (reply.retry_after_ns or ban_ns)
+            if self._on_refused is not None:
+                self._on_refused(self._banned_until_ns)
         return reply
 
     async def _fetch(self, method: str, path: str) -> HttpReply:

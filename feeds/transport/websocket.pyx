@@ -217,7 +217,7 @@ class FeedConnection:
             if self._is_closing:
                 break
             if self._gate is not None and self.connects == connects:
-                self._gate.breaker.on_failure(c_now_ns())
+                self._gate.on_failure(c_now_ns())
             delay_ns = self._state.on_lost(c_now_ns(), self._random())
             await self._wait(delay_ns / throttle.SECOND_NS)
 
@@ -257,7 +257,7 @@ class FeedConnection:
         self._sent_ns = c_now_ns()
         self._state.on_connected(self._sent_ns)
         if self._gate is not None:
-            self._gate.breaker.on_success(self._sent_ns)
+            self._gate.on_success(self._sent_ns)
         if self._is_closing:  # close() came while the attempt was under way
             self.close()
         try:
@@ -298,6 +298,15 @@ class FeedConnection:
                 raise
         finally:
             self._pause = None
+
+    @property
+    def subscribe(self):
+        """What is sent once a socket stands; a change counts from the next socket on."""
+        return self._subscribe
+
+    @subscribe.setter
+    def subscribe(self, messages):
+        self._subscribe = tuple(messages)
 
     def send(self, message):
         """Sends a text now; False = the socket does not stand, and nothing was sent."""

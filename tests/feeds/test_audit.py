@@ -19,6 +19,7 @@ from feeds.audit import (
     compare_side,
     confirmed,
 )
+from feeds.known_range import KnownRange
 
 SECOND = 1_000_000_000
 BIDS = [(100, 5), (99, 6), (98, 7)]
@@ -29,6 +30,17 @@ def book(
     bids: list[tuple[int, int]] = BIDS, asks: list[tuple[int, int]] = ASKS, sequence: int = 50, utc: int = 0
 ) -> VenueBook:
     return VenueBook(sequence, utc, bids, asks)
+
+
+def test_prices_beyond_our_own_snapshot_are_not_compared() -> None:
+    deeper = book([*BIDS, (97, 3), (95, 2)], [*ASKS, (105, 9)])
+    ours = ([*BIDS, (90, 1)], [*ASKS, (120, 1)])  # far levels that changed since; those between did not
+    assert compare(*ours, deeper).verdict is Verdict.DIFFERENT
+    known = KnownRange.of(BIDS, ASKS)
+    assert compare(*ours, deeper, (), known).verdict is Verdict.EQUAL
+    assert compare(*ours, book([(100, 4), *BIDS[1:], (97, 3)]), (), known).differences == (
+        LevelDifference(0, 100, 5, 4),
+    )
 
 
 def test_equal_books_are_equal() -> None:

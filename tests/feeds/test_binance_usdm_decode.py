@@ -311,3 +311,11 @@ def test_only_the_chosen_depth_stream_makes_books() -> None:
     assert decoder.decode_message(depth_frame(11, 15, 10)).kind == MessageKind.CONTROL
     decoder.depth_stream = "depth@0ms"
     assert decoder.decode_message(depth_frame(11, 15, 10)).kind == MessageKind.DEPTH
+
+
+@pytest.mark.parametrize("beside", ['"b":[["1","1"]]', '"a":[]', '"a":0'])
+def test_levels_beside_a_wrapped_event_never_become_its_own(beside: str) -> None:
+    event = json.dumps(DEPTH)
+    for text in (f'{{"stream":"x","data":{event},{beside}}}', f'{{{beside},"stream":"x","data":{event}}}'):
+        with pytest.raises(DecodeError):
+            BinanceUsdmDecoder().decode_message(text.encode())

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from feeds.adapter import HttpRequest, SnapshotDepth, StreamSettings
+from feeds.adapter import HttpRequest, Notice, SnapshotDepth, StreamSettings
 from feeds.errors import VenueError
 from feeds.resync import snapshot_budget
 from feeds.venues import VENUE_ID, get_adapter, venue_name
@@ -231,7 +231,7 @@ def test_liquidations_and_contract_news_are_streams_of_their_own() -> None:
     assert "btcusdt@forceOrder" in plans[1].streams
     assert (plans[2].url_path, plans[2].streams) == ("/market/stream", ("!contractInfo",))
     event = ADAPTER.on_control(b'{"e":"contractInfo","E":1,"s":"IOTAUSDT","ct":"PERPETUAL","cs":"SETTLING"}')
-    assert [tuple(n) for n in event.notices] == [("instrument", "IOTAUSDT", "SETTLING")]
+    assert event.notices == (Notice("instrument", "IOTAUSDT", "SETTLING"),)
     assert ADAPTER.on_control(b'{"e":"serverShutdown","E":1}').notices[0].topic == "status"
 
 

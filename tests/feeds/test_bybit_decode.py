@@ -209,3 +209,13 @@ def test_rest_order_book(decoder: BybitDecoder) -> None:
     assert (m.kind, m.symbol, m.last_sequence) == (MessageKind.SNAPSHOT, BTC, 230704)
     with pytest.raises(DecodeError, match="s: missing"):
         decoder.decode_snapshot_message(b'{"retCode":10001,"retMsg":"error","result":{},"time":1}')
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"null", b"5", b"true"])
+def test_a_funding_time_that_is_no_text_is_refused(value: bytes) -> None:
+    frame = (
+        b'{"topic":"tickers.BTCUSDT","type":"delta","ts":1,"data":{"symbol":"BTCUSDT","nextFundingTime":%s}}'
+    )
+    with pytest.raises(DecodeError, match="nextFundingTime"):
+        BybitDecoder().decode_message(frame % value)
+    assert BybitDecoder().decode_message(frame % b'"5"').next_funding_utc_ns == 5_000_000

@@ -266,3 +266,12 @@ def test_rest_order_book(decoder: OkxDecoder) -> None:
     assert (m.kind, m.last_sequence, m.bids) == (MessageKind.SNAPSHOT, 3235851742, ((410063, 1, 3, 1),))
     with pytest.raises(DecodeError, match="data: missing"):
         decoder.decode_snapshot_message(b'{"code":"51001","msg":"Instrument ID does not exist","data":[]}')
+
+
+@pytest.mark.parametrize("value", [b"{}", b"[]", b"null", b"5", b"true"])
+def test_an_instrument_name_that_is_no_text_is_refused(value: bytes) -> None:
+    frame = (
+        b'{"arg":{"channel":"mark-price","instId":""},"data":[{"instId":%s,"markPx":"5","ts":"1"}]}' % value
+    )
+    with pytest.raises(DecodeError, match="instId"):
+        OkxDecoder().decode_message(frame)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feeds.transport.rates import LedgerBudget
 from feeds.transport.reconnect import (
     BREAKER_TABLE,
     BreakerEvent,
@@ -16,6 +17,9 @@ from feeds.transport.reconnect import (
     ReconnectPolicy,
     ReconnectState,
 )
+from shm.enums import RateLane, RateScope, RateUnit
+from shm.rate_ledger import RateLedger
+from shm.rate_rules import SECOND_NS, RateRule
 
 MS = 1_000_000
 
@@ -105,3 +109,43 @@ def test_a_gate_says_when_the_next_attempt_may_be_made() -> None:
     delay_ns = gate.delay_ns(0)
     assert delay_ns == 500 * MS
     assert gate.delay_ns(delay_ns) == 0
+
+
+# ---- several processes at one address ------------------------------------------------------------
+
+
+def gates(count: int, limit: int) -> list[ConnectGate]:
+    """Gates of so many processes, each with its own breaker, over one ledger."""
+    rule = RateRule("venue.connects", 3, RateScope.ADDRESS, RateUnit.CONNECTS, limit, SECOND_NS)
+    memory = bytearray(RateLedger.bytes_needed((rule,)))
+    RateLedger.create(memory, (rule,))
+    made = []
+    for _ in range(count):
+        ledger = RateLedger.attach(memory)
+        budget = LedgerBudget(ledger, ledger.bucket(rule.name), RateLane.RESYNC)
+        made.append(ConnectGate(1.0, 1, BREAKER, budget=budget, on_tripped=budget.on_refused))
+    return made
+
+
+def test_attempts_of_all_processes_together_keep_to_the_limit_of_the_address() -> None:
+    processes, begin = gates(4, 20), 5 * SECOND_NS
+    granted = [
+        now
+        for now in range(begin, begin + 3 * SECOND_NS, MS)
+        for gate in processes
+        if gate.delay_ns(now) == 0
+    ]
+    for first in granted:
+        assert sum(first <= now < first + SECOND_NS for now in granted) <= 20
+    assert len(granted) > 20, "and they use it"
+
+
+def test_a_breaker_that_opens_in_one_process_stops_the_others() -> None:
+    one, other = gates(2, 1000)
+    now = 5 * SECOND_NS
+    for _ in range(3):
+        one.on_failure(now)
+        now += MS
+    assert one.delay_ns(now) > 0
+    assert 0 < other.delay_ns(now) <= BREAKER.pause_ns
+    assert other.delay_ns(now + BREAKER.pause_ns) == 0

@@ -114,6 +114,32 @@ def test_a_damaged_snapshot_is_kept_and_asked_for_again() -> None:
     assert len(rig.requests) == 2
 
 
+def fifty_bids(best: int) -> list[list[str]]:
+    """Fifty bids of one cent between, as the venue's shallowest snapshot has them."""
+    return [[f"{(best - step) / 100:.2f}", "1.000"] for step in range(50)]
+
+
+def test_a_market_that_left_what_a_shallow_snapshot_knew_is_begun_anew_deeper() -> None:
+    rig = Rig()
+    rig.frame(depth(BTC, 95, 100, 90))
+    rig.snapshot(BTC, snapshot_body(100, fifty_bids(9900), [["101.00", "1.000"]]))
+    assert rig.state() == "LIVE"
+    gone = [[price, "0"] for price, _ in fifty_bids(9900)]
+    rig.frame(depth(BTC, 101, 102, 100, [["100.00", "0"], *gone[:-1], ["97.00", "1.000"]]))
+    rig.timer(SECOND)
+    assert rig.state() == "LIVE", "98.51 is the best bid, and the snapshot knew it"
+    assert rig.session.snapshot_levels(rig.number(BTC)) == 0
+    rig.frame(depth(BTC, 103, 104, 102, gone[-1:]))
+    rig.timer(SECOND)
+    assert rig.state() != "LIVE", "who knows what stands between 98.51 and 97.00"
+    assert rig.session.statistics()["range_left"] == 1
+    assert rig.session.snapshot_levels(rig.number(BTC)) == 1000, "its next one is deeper"
+    rig.frame(depth(BTC, 105, 106, 104, [["96.00", "1.000"]]))
+    rig.timer(SECOND)
+    rig.snapshot(BTC, snapshot_body(106, [["97.50", "4.000"], ["97.00", "1.000"]], [["101.00", "1.000"]]))
+    assert rig.state() == "LIVE"
+
+
 def test_a_late_snapshot_of_a_live_book_is_ignored() -> None:
     rig = Rig()
     rig.live()

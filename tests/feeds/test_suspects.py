@@ -191,3 +191,16 @@ def test_findings_far_apart_are_no_reason_for_a_quarantine() -> None:
         rig.calm(200)
     assert (rig.state(), rig.count("quarantines")) == ("LIVE", 0)
     assert rig.count("suspect_price_jump") >= 4
+
+
+def test_what_is_held_by_hand_is_let_go_by_hand_alone() -> None:
+    rig = Judged(quarantine_calm_ns=SECOND)
+    rig.session.suspects.quarantine(0, rig.now_ns, by_hand=True)
+    assert rig.state() == "STALE"
+    for _ in range(40):
+        rig.timer(SECOND // 4)
+        rig.book()
+        assert rig.state() == "STALE"
+    assert rig.session.suspects.release(0)
+    rig.book()
+    assert rig.state() == "LIVE"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feeds.transport.throttle import SECOND_NS, TokenBucket
+from feeds.transport.throttle import SECOND_NS, TokenBucket, WindowBudget
 
 
 def test_a_full_bucket_grants_its_capacity_at_once_and_no_more() -> None:
@@ -88,3 +88,50 @@ def test_never_more_than_capacity_plus_refill(capacity: int, rate: int, asks: li
         else:
             assert due == -1 or due > now
     assert granted <= capacity + rate * now / SECOND_NS
+
+
+# ---- what a venue counts in a window ---------------------------------------------------------------
+
+
+@given(
+    st.integers(1, 50),
+    st.lists(st.tuples(st.integers(0, 400_000_000), st.integers(1, 60)), max_size=80),
+)
+def test_no_window_ever_holds_more_than_the_limit(limit: int, requests: list[tuple[int, int]]) -> None:
+    budget, now, sent = WindowBudget(limit, SECOND_NS), 0, []
+    for wait_ns, weight in requests:
+        now += wait_ns
+        if budget.take(now, weight):
+            sent.append((now, weight))
+        else:
+            due_ns = budget.next_ns(now, weight)
+            assert due_ns == -1 if weight > limit else due_ns > now
+    for begin, _ in sent:
+        assert sum(weight for at, weight in sent if begin <= at < begin + SECOND_NS) <= limit
+
+
+def test_all_of_a_window_may_be_used_at_once_and_its_end_is_told() -> None:
+    budget = WindowBudget(40, 2 * SECOND_NS, margin_ns=0)
+    assert budget.take(0, 30)
+    assert budget.take(SECOND_NS, 10)
+    assert not budget.take(SECOND_NS)
+    assert budget.next_ns(SECOND_NS, 30) == 2 * SECOND_NS
+    assert budget.next_ns(SECOND_NS, 31) == 3 * SECOND_NS
+    assert budget.take(2 * SECOND_NS, 30)
+    assert budget.available(3 * SECOND_NS) == 10
+
+
+def test_what_the_venue_says_others_used_counts() -> None:
+    budget = WindowBudget(100, SECOND_NS, margin_ns=0)
+    assert budget.take(0, 20)
+    budget.observe_used(1, 90)
+    assert budget.available(1) == 10
+    budget.observe_used(2, 30)
+    assert budget.available(2) == 10, "an older answer does not give back"
+    assert budget.available(SECOND_NS + 1) == 100
+
+
+@pytest.mark.parametrize("bad", [(0, 1, 0), (1, 0, 0), (1, 1, -1)])
+def test_an_unusable_window_is_refused(bad: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError, match="limit"):
+        WindowBudget(*bad)

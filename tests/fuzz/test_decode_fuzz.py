@@ -67,6 +67,16 @@ TOKENS = (
     b'"' + b"9" * 30 + b'"',
     b'"0.' + b"0" * 30 + b'1"',
     b'"00012.500"',
+    b'"1234567"',
+    b'"12345678"',
+    b'"123456.7"',
+    b'"1234567.8"',
+    b'"12345678.9"',
+    b'"61800.20"',
+    b'"0.12345678901"',
+    b'"1234567.12345678"',
+    b'"123456789012345"',
+    b'"1234567890123456.5"',
     b'"\\u0031"',
     b"NaN",
     b"Infinity",
@@ -210,12 +220,6 @@ def fuzz_snapshots(rng: random.Random, decoder: BinanceUsdmDecoder, bench: FeedB
 
 def test_damaged_frames_are_refused_or_mean_the_same() -> None:
     fuzz(5_000, 1)
-
-
-@pytest.mark.prove
-@pytest.mark.timeout(600)
-def test_damaged_frames_for_a_long_time() -> None:
-    fuzz(200_000, 2)
 
 
 def test_every_truncation_is_refused() -> None:

@@ -218,13 +218,6 @@ def test_damaged_frames_are_refused_or_mean_the_same(subject: Subject) -> None:
     fuzz(subject, 3_000, 1)
 
 
-@pytest.mark.prove
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("subject", SUBJECTS, ids=[s.venue for s in SUBJECTS])
-def test_damaged_frames_for_a_long_time(subject: Subject) -> None:
-    fuzz(subject, 200_000, 2)
-
-
 @pytest.mark.parametrize("subject", SUBJECTS, ids=[s.venue for s in SUBJECTS])
 def test_every_truncation_is_refused(subject: Subject) -> None:
     decoder = get_adapter(subject.venue).make_decoder()

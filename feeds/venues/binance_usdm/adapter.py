@@ -61,6 +61,7 @@ class BinanceUsdm(VenueAdapter):
     subscribe_per_second = protocol.SUBSCRIBE_PER_SECOND
     snapshot_weight_per_minute = protocol.WEIGHT_PER_MINUTE
     snapshot_depths = tuple(SnapshotDepth(*row) for row in protocol.DEPTH_WEIGHTS)
+    rest_limit = protocol.REST_LIMIT
     used_weight_header = protocol.USED_WEIGHT_HEADER
     connects_per_second = protocol.CONNECTS_PER_SECOND
     connect_burst = protocol.CONNECT_BURST
@@ -117,6 +118,17 @@ class BinanceUsdm(VenueAdapter):
             group = tuple(symbols[start : start + size])
             names = tuple(protocol.stream_name(symbol, stream) for symbol in group for stream in streams)
             yield ConnectionPlan(path, protocol.subscribe_messages(names), group, names, carries_depth)
+
+    def resubscribe(self, symbol: str, settings: StreamSettings) -> tuple[bytes, ...]:
+        """Return UNSUBSCRIBE and SUBSCRIBE of a symbol's depth stream: it brings no snapshot."""
+        begin = protocol.subscribe_messages(
+            [protocol.stream_name(symbol, settings.depth_stream or protocol.DEPTH_STREAM)]
+        )
+        return (*map(self.ending, begin), *begin)
+
+    def ending(self, subscribe: bytes) -> bytes:
+        """Return the UNSUBSCRIBE of a SUBSCRIBE."""
+        return subscribe.replace(b'"SUBSCRIBE"', b'"UNSUBSCRIBE"', 1)
 
     def owns_connection(self, url: str) -> bool:
         """Say whether a URL is one of this venue's: combined streams, or one named in the path."""

@@ -115,7 +115,8 @@ cdef class BinanceUsdmDecoder(Decoder):
             good = feed_read_frame(s, &self.outer_map, o, &self.inner_map, &self.inner)
         if good:
             if feed_has(o, K_DATA):
-                if feed_has(o, K_EVENT):
+                if feed_has(o, K_EVENT) or feed_has(o, K_B) or feed_has(o, K_A):
+                    # Levels beside the event would stand in the place of its own.
                     feed_fail(s, FEED_E_UNRECOGNIZED, s.begin, "data")
                     good = False
                 else:

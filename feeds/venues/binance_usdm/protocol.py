@@ -28,6 +28,7 @@ TIME_PATH = "/fapi/v1/time"
 TIME_WEIGHT = 1
 # "Limits": request weight per address and minute; each answer states what was used.
 WEIGHT_PER_MINUTE = 2400
+REST_LIMIT = (WEIGHT_PER_MINUTE, 60.0)
 USED_WEIGHT_HEADER = "x-mbx-used-weight-1m"
 
 # "WebSocket Market Streams": 10 incoming messages a second, 1024 streams a connection, cut after 24 hours. We

@@ -19,6 +19,7 @@ from feeds.adapter import (
     VenueAdapter,
     Written,
     answers_of,
+    maintenance,
     text_pairs,
     units_or_zero,
     unknown_symbol,
@@ -57,6 +58,7 @@ class _Bybit(VenueAdapter):
     rest_url = protocol.REST_URL
     subscribe_per_second = protocol.SUBSCRIBE_PER_SECOND
     snapshot_weight_per_minute = protocol.RESUBSCRIBE_WEIGHT_PER_MINUTE
+    rest_limit = protocol.REST_LIMIT
     used_weight_header = ""
     ping = protocol.PING
     ping_after_ns = protocol.PING_AFTER_NS
@@ -132,6 +134,10 @@ class _Bybit(VenueAdapter):
         """Return unsubscribe and subscribe of a symbol's depth topic."""
         topics = [protocol.topic(settings.depth_stream or self.product.depth_streams[0], symbol)]
         return (*protocol.messages("unsubscribe", topics, 1), *protocol.messages("subscribe", topics, 1))
+
+    def ending(self, subscribe: bytes) -> bytes:
+        """Return the unsubscribe of a subscribe."""
+        return subscribe.replace(b'"subscribe"', b'"unsubscribe"', 1)
 
     def owns_connection(self, url: str) -> bool:
         """Say whether a URL's path is that of this product."""
@@ -294,7 +300,11 @@ class _Bybit(VenueAdapter):
         code, text = answer.get("retCode", 0), str(answer.get("ret_msg", answer.get("retMsg", "")))
         is_error = answer.get("success") is False or bool(code)
         return ControlEvent(
-            is_error, request_id, code if isinstance(code, int) else 0, text, tuple(_notices(answer))
+            is_error,
+            request_id,
+            code if isinstance(code, int) else 0,
+            text,
+            tuple(_notices(answer, self.product)),
         )
 
     def is_snapshot(self, body: bytes) -> bool:
@@ -348,15 +358,17 @@ def _written(text: str) -> int:
     return max(len(text.partition(".")[2]) if "e" not in text.lower() else 0, decimals_of(text))
 
 
-def _notices(answer: dict[str, Any]) -> Iterator[Notice]:
+def _notices(answer: dict[str, Any], product: protocol.Product) -> Iterator[Notice]:
     """What "System Status" says: title, state and times of a maintenance."""
     data = answer.get("data")
     if answer.get("topic") != protocol.STATUS_TOPIC or not isinstance(data, list):
         return
     for row in data:
         if isinstance(row, dict):
-            words = (str(row.get(key, "")) for key in ("state", "title", "begin", "end"))
-            yield Notice("status", "", " ".join(words).strip())
+            products = row.get("product")
+            is_other = bool(products) and isinstance(products, list) and product.status_number not in products
+            phases = {} if is_other else protocol.STATUS_PHASES
+            yield maintenance(row, phases, ("state", "title", "begin", "end"))
 
 
 class BybitLinear(_Bybit):

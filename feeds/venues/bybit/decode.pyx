@@ -28,8 +28,9 @@ cdef enum:
     K_SUCCESS
     K_RESULT
     K_CODE
+    K_ENGINE_TIME  # of the matching engine; not used, and known so that it is read over like the others
 
-cdef tuple OUTER_KEYS = (b"topic", b"data", b"type", b"ts", b"op", b"success", b"result", b"retCode")
+cdef tuple OUTER_KEYS = (b"topic", b"data", b"type", b"ts", b"op", b"success", b"result", b"retCode", b"cts")
 
 cdef enum:
     D_BIDS = 1
@@ -393,7 +394,11 @@ cdef class BybitDecoder(Decoder):
         if not (self._tick(out, FEED_TICK_MARK, D_MARK) and self._tick(out, FEED_TICK_INDEX, D_INDEX)
                 and self._tick(out, FEED_TICK_RATE, D_RATE)):
             return False
-        if feed_has(&self.data, D_FUNDING_TIME) and self.data.field[D_FUNDING_TIME].bytes != 0:
+        if not feed_has(&self.data, D_FUNDING_TIME):
+            return True
+        if not feed_want(s, &self.data_map, &self.data, D_FUNDING_TIME, FEED_T_STRING):
+            return False
+        if self.data.field[D_FUNDING_TIME].bytes != 0:
             if not feed_want_ms_text(s, &self.data_map, &self.data, D_FUNDING_TIME, &out.next_funding_utc_ns):
                 return False
             out.value_mask |= 1u << FEED_TICK_FUNDING

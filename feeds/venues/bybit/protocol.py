@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import orjson
 
+from feeds.adapter import NoticePhase
+
 
 class Product(NamedTuple):
     """One of the venue's symbol namespaces."""
@@ -21,13 +23,14 @@ class Product(NamedTuple):
     depth_streams: tuple[str, ...]
     book_levels: int  # of the REST order book
     fees_e8: tuple[int, int]  # maker, taker
+    status_number: int  # in the `product` of "System Status" ("Enums Definitions")
 
 
 # "Websocket Stream / Connect": public addresses by product; spot takes up to 10 args a request. "Websocket
 # Stream / Public / Orderbook": linear 1 (10 ms), 50 (20 ms), 200 (100 ms), 1000 (200 ms; it replaced 500,
-# which recordings may hold); spot 1 (10 ms), 50 (20 ms), 200 (100 ms), 1000 (200 ms). 1 is whole books
-# only, sent again after 3 s without a change under the same u. Others begin with a whole book; each
-# update's u is the one before plus 1; u = 1 is a whole book after a restart of the service; a whole book
+# which recordings may hold: replay takes any depth); spot 1 (10 ms), 50 (20 ms), 200 and 1000 (200 ms). 1 is
+# whole books only, sent again after 3 s without a change under the same u. Others begin with a whole book;
+# each update's u is the one before plus 1; u = 1 is a whole book after a restart of the service; a whole book
 # may come at any time. "Get Orderbook": limit up to 500 for linear, 200 for spot. "Fee Rate": VIP 0.
 LINEAR = Product(
     "bybit_linear",
@@ -35,9 +38,10 @@ LINEAR = Product(
     "linear",
     "/v5/public/linear",
     100,
-    ("orderbook.50", "orderbook.200", "orderbook.1000", "orderbook.500", "orderbook.1"),
+    ("orderbook.50", "orderbook.200", "orderbook.1000", "orderbook.1"),
     500,
     (20_000, 55_000),
+    1,
 )
 SPOT = Product(
     "bybit_spot",
@@ -48,6 +52,7 @@ SPOT = Product(
     ("orderbook.50", "orderbook.200", "orderbook.1000", "orderbook.1"),
     200,
     (100_000, 100_000),
+    2,
 )
 
 WEBSOCKET_URL = "wss://stream.bybit.com"
@@ -75,12 +80,19 @@ LIQUIDATION_STREAM = "allLiquidation"
 # "System Status": an address and a topic of its own.
 STATUS_PATH = "/v5/public/misc/status"
 STATUS_TOPIC = "system.status"
+STATUS_PHASES = {
+    "scheduled": NoticePhase.SCHEDULED,
+    "ongoing": NoticePhase.STARTED,
+    "completed": NoticePhase.ENDED,
+    "canceled": NoticePhase.ENDED,
+}
 
 # "Get Instruments Info": up to 1,000 a page, nextPageCursor; spot has no pages. "Get Bybit Server Time",
 # "Get Orderbook". Rate limit of addresses: 600 requests in 5 s.
 INSTRUMENTS_PATH = "/v5/market/instruments-info"
 TIME_PATH = "/v5/market/time"
 BOOK_PATH = "/v5/market/orderbook"
+REST_LIMIT = (600, 5.0)
 
 # One contract of 1000PEPE is a thousand PEPE; of SHIB1000 too.
 THOUSANDS = re.compile(r"^10{3,}(?=[A-Z])|(?<=[A-Z])10{3,}$")

@@ -19,6 +19,7 @@ from feeds.adapter import (
     VenueAdapter,
     Written,
     answers_of,
+    maintenance,
     text_pairs,
     units_or_zero,
     unknown_symbol,
@@ -65,11 +66,13 @@ class Okx(VenueAdapter):
     subscribe_per_second = protocol.SUBSCRIBE_PER_SECOND
     snapshot_weight_per_minute = protocol.RESUBSCRIBE_WEIGHT_PER_MINUTE
     snapshot_depths = (SnapshotDepth(protocol.BOOK_LEVELS, protocol.RESUBSCRIBE_WEIGHT),)
+    rest_limit = protocol.REST_LIMIT
     used_weight_header = ""
     ping = protocol.PING
     ping_after_ns = protocol.PING_AFTER_NS
     connects_per_second = protocol.CONNECTS_PER_SECOND
     depth_streams = protocol.DEPTH_STREAMS
+    depth_repeat_ns = protocol.DEPTH_REPEAT_NS
 
     def make_decoder(self) -> Decoder:
         """Return a new compiled decoder."""
@@ -173,6 +176,10 @@ class Okx(VenueAdapter):
         """Return unsubscribe and subscribe of a symbol's depth channel: two of REQUESTS_PER_HOUR."""
         args = [protocol.depth_arg(symbol, settings.depth_stream or protocol.DEPTH_STREAM)]
         return (*protocol.messages("unsubscribe", args), *protocol.messages("subscribe", args))
+
+    def ending(self, subscribe: bytes) -> bytes:
+        """Return the unsubscribe of a subscribe."""
+        return subscribe.replace(b'"subscribe"', b'"unsubscribe"', 1)
 
     def index_symbol(self, instrument: Instrument) -> str:
         """Return the index of a derivative: BASE-QUOTE."""
@@ -390,7 +397,8 @@ def _notices(answer: dict[str, Any]) -> Iterator[Notice]:
         if not isinstance(row, dict):
             continue
         if channel == protocol.STATUS_STREAM:
-            words = (str(row.get(key, "")) for key in ("state", "title", "begin", "end"))
-            yield Notice("status", "", " ".join(words).strip())
+            is_other = row.get("serviceType") in protocol.OTHER_SERVICES
+            phases = {} if is_other else protocol.STATUS_PHASES
+            yield maintenance(row, phases, ("state", "title", "begin", "end"))
         elif channel == protocol.INSTRUMENTS_STREAM:
             yield Notice("instrument", str(row.get("instId", "")), str(row.get("state", "")))

@@ -211,6 +211,8 @@ cdef class OkxDecoder(Decoder):
         if self.channel == CH_LIQUIDATIONS:
             return self._liquidations(out)
         if feed_has(&self.data, D_SYMBOL):
+            if not feed_want(s, &self.data_map, &self.data, D_SYMBOL, FEED_T_STRING):
+                return False
             if f.bytes != out.symbol_bytes or memcmp(s.begin + f.offset, out.symbol, f.bytes) != 0:
                 feed_fail(s, FEED_E_SYMBOL, s.begin + f.offset, "instId")
                 return False

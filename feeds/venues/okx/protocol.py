@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
+from feeds.adapter import NoticePhase
+
 NAME = "okx"
 VENUE_ID = 2
 
@@ -43,6 +45,7 @@ RESUBSCRIBE_WEIGHT_PER_MINUTE = 40
 # number.
 DEPTH_STREAM = "books"
 DEPTH_STREAMS = ("books", "books50-l2-tbt", "books-l2-tbt", "books5")
+DEPTH_REPEAT_NS = dict.fromkeys(("books", "books50-l2-tbt", "books-l2-tbt"), 60_000_000_000)
 BBO_STREAM = "bbo-tbt"
 # "WS / Trades channel" (fills of one taker order at one price as one, with their count), "WS / All trades
 # channel".
@@ -56,6 +59,16 @@ FUNDING_STREAM = "funding-rate"
 LIQUIDATION_STREAM = "liquidation-orders"
 # "WS / Status channel", "WS / Instruments channel".
 STATUS_STREAM = "status"
+# States of a maintenance ("Status / GET / Status"); pre_open lets orders in that rest until it ends.
+STATUS_PHASES = {
+    "scheduled": NoticePhase.SCHEDULED,
+    "ongoing": NoticePhase.STARTED,
+    "pre_open": NoticePhase.STARTED,
+    "completed": NoticePhase.ENDED,
+    "canceled": NoticePhase.ENDED,
+}
+# serviceType of what we do not use: block trading, trading bot, spread trading, copy trading.
+OTHER_SERVICES = frozenset({"6", "7", "10", "11"})
 INSTRUMENTS_STREAM = "instruments"
 BUSINESS_STREAMS = frozenset({ALL_TRADES_STREAM})
 
@@ -67,6 +80,9 @@ INSTRUMENT_TYPES = ("SWAP", "SPOT")
 TIME_PATH = "/api/v5/public/time"
 BOOK_PATH = "/api/v5/market/books"
 BOOK_LEVELS = 400
+# Each path has a limit of its own for one address, 20 requests in 2 s ("GET / Instruments") and 40 of the
+# order book; time 10. All of ours together keep to that of the order book: the others are asked for seldom.
+REST_LIMIT = (40, 2.0)
 
 # "Fees", regular user: SPOT maker 0.080 %, taker 0.100 %; SWAP and FUTURES 0.020 % and 0.050 %.
 SPOT_FEES_E8 = (80_000, 100_000)
