@@ -6,6 +6,10 @@
   (i64), quantity units (i64), the replace's own id (u64), time (i64). Appended before the command is given
   to the session, so an order without it was certainly never sent.
 - REPORT: the 256 bytes of the report, as it goes to the actor.
+- DISCREPANCY: 120 bytes: kind, repair, side, the venue's word (u16 each), instrument (u32), liquidity (u32),
+  the order's id, the venue's, the trade's (u64 each), ours, theirs, price units, units, fee in 10^-8, the
+  venue's time (i64 each), asset (16 bytes ASCII, zero filled) and 16 zero bytes. Appended before the repair
+  is made.
 """
 
 from __future__ import annotations
@@ -15,14 +19,16 @@ from typing import NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
-from exec.order import Order
-from shm.enums import IntentKind, JournalKind
-from shm.records import INTENT_RECORD_BYTES, REPORT_RECORD_BYTES, IntentRecord, ReportRecord
+from exec.discrepancy import Discrepancy
+from exec.entry_writer import OrderEntries
+from shm.enums import JournalKind
+from shm.records import INTENT_RECORD_BYTES, IntentRecord
 
 TRAILER = struct.Struct("<QIHH")
 SENT = struct.Struct("<HHIQqqQq")
+DISCREPANCY = struct.Struct("<HHHHIIQQQqqqqqq16s16x")
 INTENT_ENTRY_BYTES = INTENT_RECORD_BYTES + TRAILER.size
-_INTENT, _SENT, _REPORT = int(JournalKind.INTENT), int(JournalKind.SENT), int(JournalKind.REPORT)
+_DISCREPANCY = int(JournalKind.DISCREPANCY)
 
 
 class JournalLike(Protocol):
@@ -44,39 +50,23 @@ class SentCommand(NamedTuple):
     sent_ns: int
 
 
-class EntryWriter:
+class EntryWriter(OrderEntries):
     """Writes the gateway's entries to a journal; raises what the journal raises, having changed nothing."""
 
-    __slots__ = ("_intent", "_report", "_sent", "journal")
+    __slots__ = ()
 
     def __init__(self, journal: JournalLike) -> None:
-        self.journal = journal
-        self._intent = bytearray(INTENT_ENTRY_BYTES)
-        self._sent = bytearray(SENT.size)
-        self._report = bytearray(REPORT_RECORD_BYTES)
+        super().__init__(journal)
 
-    def intent(
-        self, intent: IntentRecord, ring_sequence: int, from_slot: int, reason: int, now_ns: int
-    ) -> int:
-        """Journal an intent with the gate's verdict."""
-        intent.store_into(self._intent)
-        TRAILER.pack_into(self._intent, INTENT_RECORD_BYTES, ring_sequence, from_slot, reason, 0)
-        return self.journal.append(_INTENT, self._intent, now_ns)
-
-    def sent(self, kind: int, order: Order, now_ns: int) -> int:
-        """Journal that a command for an order is about to be given to the session."""
-        price, units, new_id = order.price_units, order.order_units, 0
-        if kind == IntentKind.REPLACE:
-            price, units, new_id = order.new_price_units, order.new_units, order.new_client_order_id
-        SENT.pack_into(
-            self._sent, 0, kind, 0, order.instrument_id, order.client_order_id, price, units, new_id, now_ns
-        )
-        return self.journal.append(_SENT, self._sent, now_ns)
-
-    def report(self, report: ReportRecord, now_ns: int) -> int:
-        """Journal a report before it goes to the actor."""
-        report.store_into(self._report)
-        return self.journal.append(_REPORT, self._report, now_ns)
+    def discrepancy(self, found: Discrepancy, now_ns: int) -> int:
+        """Journal a discrepancy before its repair is made."""
+        payload = DISCREPANCY.pack(
+            found.kind, found.repair, found.side, found.word, found.instrument_id, found.liquidity,
+            found.client_order_id, found.venue_order_id, found.trade_id, found.ours, found.theirs,
+            found.price_units, found.units, found.fee_e8, found.venue_utc_ns,
+            found.asset.encode("ascii")[:16],
+        )  # fmt: skip
+        return self.journal.append(_DISCREPANCY, payload, now_ns)
 
 
 def read_intent(payload: bytes) -> tuple[IntentRecord, int, int, int]:
@@ -90,3 +80,13 @@ def read_sent(payload: bytes) -> SentCommand:
     """Read a SENT payload back."""
     kind, _, instrument_id, client_id, price, units, new_id, sent_ns = SENT.unpack(payload)
     return SentCommand(kind, instrument_id, client_id, price, units, new_id, sent_ns)
+
+
+def read_discrepancy(payload: bytes) -> Discrepancy:
+    """Read a DISCREPANCY payload back."""
+    kind, repair, side, word, instrument_id, liquidity, *ids_and_values, asset = DISCREPANCY.unpack(payload)
+    client_id, venue_id, trade_id, ours, theirs, price, units, fee, venue_utc_ns = ids_and_values
+    return Discrepancy(
+        kind, repair, instrument_id, client_id, venue_id, side, word, ours, theirs, price, units, trade_id,
+        liquidity, fee, venue_utc_ns, asset.rstrip(b"\0").decode("ascii"),
+    )  # fmt: skip

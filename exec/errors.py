@@ -15,5 +15,17 @@ class SessionError(ExecError):
     """A command was given to a session that can not take it (not connected)."""
 
 
+class SimulatorError(ExecError):
+    """A queue model or latency of the simulator was described in words that mean none; the text says why."""
+
+
 class RecoveryError(ExecError):
     """The journal contradicts itself; the text names the sequence and what disagrees."""
+
+
+class DecodeError(ExecError):
+    """A venue's answer could not be understood; the text names the field and what stood there."""
+
+
+class KeysError(ExecError):
+    """An account's keys are missing or malformed; the text never holds any part of them."""

@@ -90,7 +90,7 @@ def send_new(
 ) -> Order | None:
     """Make and send a new order; without a session or journal it is REJECTED, never sent."""
     order = oms.accept_new(intent, now_ns)
-    if not session.is_connected:
+    if not session.accepts(_NEW, intent.instrument_id):
         oms.not_sent(order, now_ns)
         return None
     try:
@@ -112,7 +112,7 @@ def send_replace(
     now_ns: int,
 ) -> Order | None:
     """Send a replace of a working order; without a session or journal it is REPLACE_REJECTED."""
-    if not session.is_connected:
+    if not session.accepts(_REPLACE, intent.instrument_id):
         oms.deny(intent, Reason.NOT_RECEIVED, now_ns)
         return None
     order = oms.request_replace(intent, now_ns)
@@ -153,7 +153,7 @@ def _send_cancel(
     clock: Callable[[], int],
     now_ns: int,
 ) -> None:
-    if not session.is_connected:
+    if not session.accepts(_CANCEL, order.instrument_id):
         oms.cancel_not_sent(order, Reason.NOT_RECEIVED, now_ns)
         return
     try:

@@ -1,9 +1,16 @@
 """Paper trading: a session whose venue is the simulator, fed with live market data.
 
-Two constant latencies: a command arrives at the simulated venue `entry_latency_ns` after it was sent, a
-report arrives here `response_latency_ns` after the venue made it. Both wait in queues that `on_timer` serves,
-in order of due time; a session with zero latencies still answers only from `on_timer`, `on_book` and
-`on_trade`, never from inside a command. Times are whatever clock the caller passes, real or virtual.
+Three latencies, none of them by default, each constant, drawn or recorded (`simulator.latency`), as in
+hftbacktest (docs/latency_models.rst):
+
+- entry: a command arrives at the venue so much after it was sent;
+- response: a report arrives here so much after the venue made it;
+- feed: market data that come now left the venue so much earlier. A command therefore meets the market of the
+  data that come so much after it arrived, and what these decide can not be reported before they are here.
+
+Commands overtake no commands and reports no reports. Both wait in queues that `on_timer` serves, in order of
+due time; a session without latencies still answers only from `on_timer`, `on_book` and `on_trade`, never
+from inside a command. Times are whatever clock the caller passes, real or virtual.
 """
 
 from __future__ import annotations
@@ -15,7 +22,9 @@ from exec.errors import SessionError
 from exec.order import Order
 from exec.session import OnVenueReport, OrderSession, VenueReport
 from exec.simulator.depth import Level
+from exec.simulator.latency import Latency
 from exec.simulator.matcher import Simulator
+from exec.simulator.queue_model import QueueModel
 from exec.simulator.queue_position import RestingOrder
 
 Command = tuple[int, Callable[..., None], tuple[object, ...]]
@@ -26,13 +35,12 @@ class PaperSession(OrderSession):
 
     Args:
         on_report: called with each venue report when it arrives here.
-        entry_latency_ns: us to venue, 0 or more.
-        response_latency_ns: venue to us, 0 or more.
+        entry: latency from us to the venue; None = none.
+        response: from the venue to us, of reports; None = none.
+        feed: from the venue to us, of market data; None = none.
+        queue: how resting orders advance; None = risk-averse.
         first_trade_id: number of the first fill (after a recovery: behind the last one journaled).
         first_venue_order_id: the same for venue order ids.
-
-    Raises:
-        SessionError: a latency is negative.
 
     Times passed to one session must never go back.
     """
@@ -41,19 +49,27 @@ class PaperSession(OrderSession):
         self,
         on_report: OnVenueReport,
         *,
-        entry_latency_ns: int = 0,
-        response_latency_ns: int = 0,
+        entry: Latency | None = None,
+        response: Latency | None = None,
+        feed: Latency | None = None,
+        queue: QueueModel | None = None,
         first_trade_id: int = 1,
         first_venue_order_id: int = 1,
     ) -> None:
         super().__init__(on_report)
-        if entry_latency_ns < 0 or response_latency_ns < 0:
-            raise SessionError(f"latencies must be >= 0: {entry_latency_ns}, {response_latency_ns}")
-        self.entry_latency_ns = entry_latency_ns
-        self.response_latency_ns = response_latency_ns
+        self._entry = entry or Latency()
+        self._response = response or Latency()
+        self._feed = feed or Latency()
+        # How old market data are that come now, and the venue's time up to which they tell: never going back.
+        self._age_ns = self._feed.constant_ns
+        self._venue_ns = 0
+        self._last_command_ns = self._last_report_ns = 0
         self.lost_reports = 0
         self.simulator = Simulator(
-            self._queue_report, first_trade_id=first_trade_id, first_venue_order_id=first_venue_order_id
+            self._queue_report,
+            first_trade_id=first_trade_id,
+            first_venue_order_id=first_venue_order_id,
+            queue=queue,
         )
         self._commands: deque[Command] = deque()
         self._reports: deque[tuple[int, VenueReport]] = deque()
@@ -92,19 +108,53 @@ class PaperSession(OrderSession):
 
     # ---- market data -----------------------------------------------------------------------------
 
-    def on_book(self, instrument_id: int, bids: Sequence[Level], asks: Sequence[Level], now_ns: int) -> None:
-        """Feed a book update, behind every command that arrived before it, and deliver what is due."""
+    def on_book(
+        self,
+        instrument_id: int,
+        bids: Sequence[Level],
+        asks: Sequence[Level],
+        now_ns: int,
+        venue_utc_ns: int = 0,
+    ) -> None:
+        """Feed a book update, behind every command that arrived before it, and deliver what is due.
+
+        Args:
+            instrument_id: of an added instrument.
+            bids: displayed levels, best first.
+            asks: the same.
+            now_ns: when it came.
+            venue_utc_ns: when the venue says it left, 0 = unknown; read by a feed latency from stamps.
+        """
+        venue_ns = self._see(now_ns, venue_utc_ns)
         if self._commands:
-            self._arrive(now_ns)
-        self.simulator.on_book(instrument_id, bids, asks, now_ns)
+            self._arrive(venue_ns)
+        self.simulator.on_book(instrument_id, bids, asks, venue_ns)
         if self._reports:
             self._deliver(now_ns)
 
-    def on_trade(self, instrument_id: int, price: int, quantity: int, aggressor: int, now_ns: int) -> None:
-        """Feed a public trade, behind every command that arrived before it, and deliver what is due."""
+    def on_trade(
+        self,
+        instrument_id: int,
+        price: int,
+        quantity: int,
+        aggressor: int,
+        now_ns: int,
+        venue_utc_ns: int = 0,
+    ) -> None:
+        """Feed a public trade, behind every command that arrived before it, and deliver what is due.
+
+        Args:
+            instrument_id: of an added instrument.
+            price: in price units.
+            quantity: in quantity units.
+            aggressor: `Side` of the taker.
+            now_ns: when it came.
+            venue_utc_ns: as for `on_book`.
+        """
+        venue_ns = self._see(now_ns, venue_utc_ns)
         if self._commands:
-            self._arrive(now_ns)
-        self.simulator.on_trade(instrument_id, price, quantity, aggressor, now_ns)
+            self._arrive(venue_ns)
+        self.simulator.on_trade(instrument_id, price, quantity, aggressor, venue_ns)
         if self._reports:
             self._deliver(now_ns)
 
@@ -112,8 +162,9 @@ class PaperSession(OrderSession):
 
     def on_timer(self, now_ns: int) -> None:
         """Let due commands arrive and deliver due reports."""
+        self._venue_ns = max(self._venue_ns, now_ns - self._age_ns)
         while True:
-            self._arrive(now_ns)
+            self._arrive(self._venue_ns)
             if not self._reports or self._reports[0][0] > now_ns:
                 return
             # A handler may send a command with zero latency: it arrives before the next round.
@@ -121,7 +172,7 @@ class PaperSession(OrderSession):
 
     def next_due_ns(self) -> int | None:
         """When the next command arrives or report is delivered; None when nothing is under way."""
-        due = self._commands[0][0] if self._commands else None
+        due = self._commands[0][0] + self._age_ns if self._commands else None
         if self._reports and (due is None or self._reports[0][0] < due):
             due = self._reports[0][0]
         return due
@@ -163,17 +214,25 @@ class PaperSession(OrderSession):
     def _queue_command(self, now_ns: int, call: Callable[..., None], *args: object) -> None:
         if not self.is_connected:
             raise SessionError("the paper session is not connected")
-        self._commands.append((now_ns + self.entry_latency_ns, call, args))
+        self._last_command_ns = max(now_ns + self._entry.draw_ns(), self._last_command_ns)
+        self._commands.append((self._last_command_ns, call, args))
 
-    def _queue_report(self, report: VenueReport, now_ns: int) -> None:
+    def _queue_report(self, report: VenueReport, venue_ns: int) -> None:
         if self.is_connected:
-            self._reports.append((now_ns + self.response_latency_ns, report))
+            self._last_report_ns = max(venue_ns + self._response.draw_ns(), self._last_report_ns)
+            self._reports.append((self._last_report_ns, report))
         else:
             self.lost_reports += 1
 
-    def _arrive(self, now_ns: int) -> None:
+    def _see(self, now_ns: int, venue_utc_ns: int) -> int:
+        """Learn how old the data are that come now; returns the venue's time they are of."""
+        self._age_ns = self._feed.age_ns(now_ns, venue_utc_ns)
+        self._venue_ns = max(self._venue_ns, now_ns - self._age_ns)
+        return self._venue_ns
+
+    def _arrive(self, venue_ns: int) -> None:
         commands = self._commands
-        while commands and commands[0][0] <= now_ns:
+        while commands and commands[0][0] <= venue_ns:
             due, call, args = commands.popleft()
             call(*args, due)
 

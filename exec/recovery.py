@@ -18,13 +18,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from exec.entries import EntryWriter, read_intent, read_sent
+from exec.discrepancy import Repair
+from exec.entries import EntryWriter, read_discrepancy, read_intent, read_sent
 from exec.errors import RecoveryError
 from exec.flow import cancel_orders
 from exec.lifecycle import Event
 from exec.oms import Oms
 from exec.order import Order
 from exec.paper import PaperSession
+from exec.repairs import book_drift
 from exec.report import counters_of
 from exec.session import VenueReport
 from shm.enums import IntentKind, JournalKind, OrderStatus, Reason, ReportKind
@@ -82,6 +84,8 @@ class Recovered:
         disagreements: sequences of reports that do not match the rebuilt order; empty unless there is a bug.
         counts: what the journaled reports count as, by counter name (`exec.report.counters_of`).
         instruments: how many instrument rows are journaled.
+        instrument_rows: these rows, in order.
+        discrepancies: how many differences from the venue are journaled.
     """
 
     consumed: dict[int, int] = field(default_factory=dict)
@@ -90,6 +94,8 @@ class Recovered:
     disagreements: list[int] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     instruments: int = 0
+    instrument_rows: list[bytes] = field(default_factory=list)
+    discrepancies: int = 0
     entries: int = 0
     fills: int = 0
     never_sent: int = 0
@@ -97,8 +103,8 @@ class Recovered:
     last_venue_order_id: int = 0
 
 
-class _Replay:
-    """Applies entries to an OMS whose reports are muted."""
+class Replay:
+    """Applies entries to an OMS; its reports must be muted meanwhile (`mute`)."""
 
     def __init__(self, oms: Oms, recovered: Recovered) -> None:
         self.oms = oms
@@ -120,6 +126,15 @@ class _Replay:
             self._report(entry)
         elif entry.kind == JournalKind.INSTRUMENT:
             self.recovered.instruments += 1
+            self.recovered.instrument_rows.append(bytes(entry.payload))
+        elif entry.kind == JournalKind.DISCREPANCY:
+            self._discrepancy(entry)
+
+    def _discrepancy(self, entry: EntryLike) -> None:
+        self.recovered.discrepancies += 1
+        found = read_discrepancy(entry.payload)
+        if found.repair == Repair.BOOK_DRIFT:  # all other repairs speak by reports of their own
+            book_drift(found, self.oms.ledger)
 
     def _intent(self, entry: EntryLike) -> None:
         intent, sequence, slot, reason = read_intent(entry.payload)
@@ -272,6 +287,7 @@ def recover(
     *,
     now_ns: int,
     on_replayed: Callable[[Recovered], None] | None = None,
+    start: Callable[[Replay], None] | None = None,
 ) -> Recovered:
     """Rebuild an empty OMS (and its ledger) from the journal entries of its epoch.
 
@@ -279,16 +295,20 @@ def recover(
         entries: in order, for example `read_journal(directory)`; those of other epochs are skipped.
         oms: freshly made; its `on_report` gets only what recovery has to say, not the replayed past.
         now_ns: stamps those reports.
+        start: puts the state before the first entry into the replay (`exec.checkpoint.restore`); None = the
+            entries are all there are.
         on_replayed: called between the past and the first report that recovery makes itself.
 
     Raises:
         RecoveryError: the journal contradicts itself. JournalError passes from a broken chain.
     """
     recovered = Recovered()
-    replay = _Replay(oms, recovered)
+    replay = Replay(oms, recovered)
     speak = oms.on_report
-    oms.on_report = _mute
+    oms.on_report = mute
     try:
+        if start is not None:
+            start(replay)
         for entry in entries:
             if entry.epoch == oms.epoch:
                 replay.apply(entry)
@@ -329,5 +349,5 @@ def resume_paper(
         session.query(order, now_ns)
 
 
-def _mute(report: ReportRecord) -> None:
+def mute(report: ReportRecord) -> None:
     """Say nothing: the past was reported by the process that lived it."""

@@ -16,11 +16,14 @@ so contracts, exponents and multipliers of different venues compare exactly.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
+from operator import itemgetter
 
 from exec.errors import OrderError
+from shm.comparable import factor_power
 from shm.enums import Side
 from shm.instruments import Instrument
 
@@ -86,63 +89,68 @@ class Route:
 
 
 class _Curve:
-    """One outlet in common units: steps of (marginal price, base units), and what the venue demands."""
+    """One outlet in common units: steps of (marginal price, base units), and what the venue demands.
 
-    __slots__ = ("lot", "maximum", "minimum", "prices", "steps", "to_units")
+    `edges` are the quantities up to the end of each step, `costs` what they cost.
+    """
 
-    def __init__(self, outlet: Outlet, buys: bool, base_exponent: int, price_exponent: int) -> None:
+    __slots__ = ("costs", "edges", "lot", "maximum", "minimum", "prices", "steps", "to_units")
+
+    def __init__(
+        self, outlet: Outlet, buys: bool, base_exponent: int, price_exponent: int, wanted: int
+    ) -> None:
         row = outlet.instrument
-        self.to_units = row.multiplier * 10 ** (
-            base_exponent - row.quantity_exponent - row.multiplier_exponent
+        power = factor_power(row)  # a contract of 1000X is a thousand of the base that is asked for
+        to_units: int = row.multiplier * 10 ** (
+            base_exponent + power - row.quantity_exponent - row.multiplier_exponent
         )
-        self.lot = row.lot_size * self.to_units
+        self.to_units = to_units
+        self.lot = row.lot_size * to_units
         fee = row.taker_fee_e8 if outlet.taker_fee_e8 is None else outlet.taker_fee_e8
         burden = fee + outlet.drift_e8_per_s * outlet.latency_ns // _SECOND_NS
         # Selling is buying at negative prices: what comes in counts against the cost.
-        factor = E8 + burden if buys else burden - E8
-        scale = 10 ** (price_exponent - row.price_exponent)
+        factor = (E8 + burden if buys else burden - E8) * 10 ** (price_exponent - row.price_exponent - power)
         self.steps: list[tuple[int, int]] = []
         self.prices: list[int] = []
-        depth = 0
+        self.edges: list[int] = []
+        self.costs: list[int] = []
+        depth = cost = last = 0
         for price, quantity in outlet.levels:
             if price <= 0 or quantity <= 0:
                 raise OrderError(f"{row.symbol}: level {price} × {quantity} can not be taken")
-            if self.prices and (price <= self.prices[-1]) == buys and price != self.prices[-1]:
-                raise OrderError(
-                    f"{row.symbol}: level {price} stands behind {self.prices[-1]}: not best first"
-                )
-            self.steps.append((price * scale * factor, quantity * self.to_units))
-            self.prices.append(price)
-            depth += quantity
+            if last and (price < last if buys else price > last):
+                raise OrderError(f"{row.symbol}: level {price} stands behind {last}: not best first")
+            last = price
+            if depth < wanted:  # what lies behind can not be reached
+                base, marginal = quantity * to_units, price * factor
+                depth += base
+                cost += marginal * base
+                self.steps.append((marginal, base))
+                self.prices.append(price)
+                self.edges.append(depth)
+                self.costs.append(cost)
         most = depth
         for limit in (row.max_quantity_units, outlet.max_units):
-            most = min(most, limit) if limit else most
-        self.maximum = most // row.lot_size * self.lot
+            most = min(most, limit * to_units) if limit else most
+        self.maximum = most // self.lot * self.lot
         least = max(row.min_quantity_units, 1)
         if row.min_notional_units and self.prices:
-            # Judged at the worst price that could be reached, so that no leg is refused for a few cents.
-            worst = min(self.prices)
+            # Judged at the worst price of the book, so that no leg is refused for a few cents.
+            worst = min(self.prices[0], last)
             denominator = 10 ** (row.quantity_exponent + row.multiplier_exponent + row.price_exponent)
             least = max(least, -(-row.min_notional_units * denominator // (worst * row.multiplier * E8)))
         self.minimum = -(-least // row.lot_size) * self.lot
 
     def cost(self, base: int) -> int:
         """Cost of the first `base` units; `base` is at most the depth."""
-        total = 0
-        for price, quantity in self.steps:
-            if base <= quantity:
-                return total + price * base
-            total += price * quantity
-            base -= quantity
-        return total
+        if not base:
+            return 0
+        at = bisect_left(self.edges, base)
+        return self.costs[at] - self.steps[at][0] * (self.edges[at] - base)
 
     def worst_price(self, base: int) -> int:
         """Price of the level that holds the last of the first `base` units, in the outlet's own units."""
-        for (_, quantity), price in zip(self.steps, self.prices, strict=True):
-            if base <= quantity:
-                return price
-            base -= quantity
-        return self.prices[-1]
+        return self.prices[bisect_left(self.edges, base)]
 
 
 class _Search:
@@ -151,39 +159,58 @@ class _Search:
     def __init__(self, curves: Sequence[_Curve], wanted: int) -> None:
         self.curves = curves
         self.wanted = wanted
+        self.steps = sorted(
+            ((price, i, base) for i, curve in enumerate(curves) for price, base in curve.steps),
+            key=itemgetter(0, 1),
+        )
         # One unit left unfilled is worse than any way of filling it.
-        highest = max((abs(price) for curve in curves for price, _ in curve.steps), default=0)
+        highest = max((abs(step[0]) for step in (self.steps[:1] + self.steps[-1:])), default=0)
         self.penalty = 2 * highest * max(wanted, 1) + 1
         self.best_cost = self.penalty * wanted
         self.best: dict[int, int] = {}
+        self.least = [0] * len(curves)
 
     def run(self) -> dict[int, int]:
         """The best split: curve index → base units."""
-        usable = [i for i, curve in enumerate(self.curves) if curve.minimum <= curve.maximum]
-        for mask in range(1, 1 << len(usable)):
+        curves, wanted = self.curves, self.wanted
+        usable = [i for i, curve in enumerate(curves) if curve.minimum <= min(curve.maximum, wanted)]
+        # Without minimums it is one problem; if what solves it respects them, nothing that does is cheaper.
+        if usable:
+            self._branch(usable, {})
+        if all(not base or base >= curves[i].minimum for i, base in self.best.items()):
+            return self.best
+        self.best_cost, self.best = self.penalty * wanted, {}
+        self.least = [curve.minimum for curve in curves]
+        for mask in range((1 << len(usable)) - 1, 0, -1):
             chosen = [index for bit, index in enumerate(usable) if mask >> bit & 1]
-            if sum(self.curves[i].minimum for i in chosen) <= self.wanted:
+            if sum(self.least[i] for i in chosen) <= wanted:
                 self._branch(chosen, {})
         return self.best
 
     def _branch(self, free: list[int], fixed: dict[int, int]) -> None:
         """Fix the outlet with the coarsest lot at each quantity worth trying, from the bound outward."""
+        curves = self.curves
         rest = self.wanted - sum(fixed.values())
         bound, relaxed = self._relax(free, rest)
-        spent = sum(self.curves[i].cost(base) for i, base in fixed.items())
+        spent = sum(curves[i].cost(base) for i, base in fixed.items())
         if spent + bound >= self.best_cost:
             return
-        coarse = [i for i in free if self.curves[i].lot != min(self.curves[k].lot for k in free)]
+        if not any(base % curves[i].lot for i, base in relaxed.items()):
+            # Levels lie on their lots as a rule, and then all but the last step does: nothing is left to do.
+            self.best_cost, self.best = spent + bound, {**fixed, **relaxed}
+            return
+        finest = min((curves[i].lot for i in free), default=0)
+        coarse = [i for i in free if curves[i].lot != finest]
         if not coarse:
             self._finish(free, fixed, rest, spent)
             return
-        index = max(coarse, key=lambda i: self.curves[i].lot)
-        curve = self.curves[index]
+        index = max(coarse, key=lambda i: curves[i].lot)
+        curve = curves[index]
         others = [i for i in free if i != index]
         start = relaxed[index] // curve.lot * curve.lot
         for step in (-curve.lot, curve.lot):
             base = start if step < 0 else start + curve.lot
-            while curve.minimum <= base <= min(curve.maximum, rest):
+            while self.least[index] <= base <= min(curve.maximum, rest):
                 below, _ = self._relax(others, rest - base)
                 if spent + curve.cost(base) + below >= self.best_cost:
                     break  # the bound is convex: further out it only gets worse
@@ -192,39 +219,34 @@ class _Search:
 
     def _relax(self, free: Sequence[int], rest: int) -> tuple[int, dict[int, int]]:
         """Least cost of `rest` when lots do not matter: minimums first, then the cheapest steps."""
-        taken = {i: self.curves[i].minimum for i in free}
+        curves = self.curves
+        taken = {i: self.least[i] for i in free}
         left = rest - sum(taken.values())
-        cost = sum(self.curves[i].cost(base) for i, base in taken.items())
         if left < 0:
             return self.penalty * self.wanted * 2 + 1, taken
-        steps: list[tuple[int, int, int]] = []
-        for i in free:
-            curve, start = self.curves[i], taken[i]
-            room = curve.maximum - start
-            for price, quantity in curve.steps:
-                skipped = min(start, quantity)
-                start -= skipped
-                usable = min(quantity - skipped, room)
-                if usable > 0:
-                    steps.append((price, i, usable))
-                    room -= usable
-        for price, i, quantity in sorted(steps):
-            part = min(quantity, left)
-            taken[i] += part
-            cost += price * part
-            left -= part
-            if not left:
-                break
+        skip = dict(taken)
+        cost = sum(curves[i].cost(base) for i, base in taken.items())
+        for price, i, base in self.steps if left else ():
+            if i not in taken:
+                continue
+            gone = min(skip[i], base)
+            skip[i] -= gone
+            part = min(base - gone, left, curves[i].maximum - taken[i])
+            if part > 0:
+                taken[i] += part
+                cost += price * part
+                left -= part
+                if not left:
+                    break
         return cost + self.penalty * left, taken
 
     def _finish(self, free: list[int], fixed: dict[int, int], rest: int, spent: int) -> None:
         """All that is free has the same lot: the cheapest next lot, again and again, is optimal."""
+        taken: dict[int, int] = {}
         if free:
             lot = self.curves[free[0]].lot
             _, taken = self._relax(free, rest // lot * lot)
             taken = self._round(free, taken, rest // lot * lot)
-        else:
-            taken = {}
         cost = spent + sum(self.curves[i].cost(base) for i, base in taken.items())
         filled = sum(taken.values()) + sum(fixed.values())
         cost += self.penalty * (self.wanted - filled)
@@ -238,7 +260,7 @@ class _Search:
         slack = len(free) + 1
         for i in free:
             curve = curves[i]
-            taken[i] = max(curve.minimum, (taken[i] // curve.lot - slack) * curve.lot)
+            taken[i] = max(self.least[i], (taken[i] // curve.lot - slack) * curve.lot)
         left = rest - sum(taken.values())
         while left > 0:
             best: tuple[int, int] | None = None
@@ -253,6 +275,11 @@ class _Search:
             taken[best[1]] += curves[best[1]].lot
             left -= curves[best[1]].lot
         return taken
+
+
+def _traded(row: Instrument) -> str:
+    """What is traded for what, whatever multiple of it the venue's contract holds."""
+    return f"{row.canonical.partition('-')[0] or row.base}-{row.quote}"
 
 
 def find_route(outlets: Sequence[Outlet], side: Side | int, quantity_e8: int) -> Route:
@@ -279,17 +306,19 @@ def find_route(outlets: Sequence[Outlet], side: Side | int, quantity_e8: int) ->
         row = outlet.instrument
         if row.is_inverse:
             raise OrderError(f"{row.symbol} is an inverse contract: its cost is not linear in its price")
-        if (row.base, row.quote) != (first.base, first.quote):
-            raise OrderError(
-                f"{row.symbol} trades {row.base}-{row.quote}, {first.symbol} {first.base}-{first.quote}"
-            )
+        if _traded(row) != _traded(first):
+            raise OrderError(f"{row.symbol} trades {_traded(row)}, {first.symbol} {_traded(first)}")
     buys = int(side) == int(Side.BUY)
     base_exponent = max(
-        8, *(o.instrument.quantity_exponent + o.instrument.multiplier_exponent for o in outlets)
+        8,
+        *(
+            o.instrument.quantity_exponent + o.instrument.multiplier_exponent - factor_power(o.instrument)
+            for o in outlets
+        ),
     )
-    price_exponent = max(o.instrument.price_exponent for o in outlets)
-    curves = [_Curve(outlet, buys, base_exponent, price_exponent) for outlet in outlets]
+    price_exponent = max(o.instrument.price_exponent + factor_power(o.instrument) for o in outlets)
     wanted = quantity_e8 * 10 ** (base_exponent - 8)
+    curves = [_Curve(outlet, buys, base_exponent, price_exponent, wanted) for outlet in outlets]
     finest = gcd(*(curve.lot for curve in curves))
     split = _Search(curves, wanted // finest * finest).run()
     return _describe(outlets, curves, split, buys, (base_exponent, price_exponent), wanted)

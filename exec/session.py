@@ -6,72 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from exec.order import Order
-
-
-class VenueReport:
-    """One thing a venue said about one of our orders, in our units; decoded, not yet applied.
-
-    Args:
-        event: `exec.lifecycle.Event`: ACCEPTED, REJECTED, FILL_PART (for any fill; the OMS finds out whether
-            it was the last), CANCELED, CANCEL_REJECTED, REPLACED, REPLACE_REJECTED, EXPIRED or NOT_FOUND.
-        client_order_id: any id of the order; the one it was placed under suffices.
-        price_units, order_units: terms in force at the venue (ACCEPTED, REPLACED), else 0.
-        last_units, last_price_units, trade_id, liquidity, fee_units: of a fill; fee in 10^-8 of settlement.
-    """
-
-    __slots__ = (
-        "client_order_id",
-        "event",
-        "fee_units",
-        "instrument_id",
-        "last_price_units",
-        "last_units",
-        "liquidity",
-        "order_units",
-        "price_units",
-        "reason",
-        "side",
-        "trade_id",
-        "venue_order_id",
-        "venue_utc_ns",
-    )
-
-    def __init__(
-        self,
-        event: int,
-        client_order_id: int,
-        instrument_id: int,
-        side: int,
-        *,
-        venue_order_id: int = 0,
-        reason: int = 0,
-        price_units: int = 0,
-        order_units: int = 0,
-        trade_id: int = 0,
-        last_units: int = 0,
-        last_price_units: int = 0,
-        liquidity: int = 0,
-        fee_units: int = 0,
-        venue_utc_ns: int = 0,
-    ) -> None:
-        self.event = event
-        self.client_order_id = client_order_id
-        self.instrument_id = instrument_id
-        self.side = side
-        self.venue_order_id = venue_order_id
-        self.reason = reason
-        self.price_units = price_units
-        self.order_units = order_units
-        self.trade_id = trade_id
-        self.last_units = last_units
-        self.last_price_units = last_price_units
-        self.liquidity = liquidity
-        self.fee_units = fee_units
-        self.venue_utc_ns = venue_utc_ns
-
-    def __repr__(self) -> str:
-        return f"VenueReport({', '.join(f'{name}={getattr(self, name)}' for name in self.__slots__)})"
-
+from exec.venue_report import VenueReport as VenueReport
 
 OnVenueReport = Callable[[VenueReport, int], None]
 
@@ -87,6 +22,11 @@ class OrderSession(ABC):
     def __init__(self, on_report: OnVenueReport) -> None:
         self.on_report = on_report
         self.is_connected = True
+
+    def accepts(self, kind: int, instrument_id: int) -> bool:
+        """Whether a command (`enums.IntentKind`) for an instrument can be taken now."""
+        del kind, instrument_id
+        return self.is_connected
 
     @abstractmethod
     def new(self, order: Order, now_ns: int) -> None:

@@ -8,8 +8,7 @@ groups may be larger than pairwise judgment would make them, never smaller).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +16,35 @@ import numpy.typing as npt
 
 from risk.errors import LimitsError
 
+#: Pairs that are told as the strongest.
+STRONGEST = 5
+
 
 class Member(NamedTuple):
     """One instrument of a group; `sign` is -1 for those that move against the group's first."""
 
     instrument_id: int
     sign: int
+
+
+class Pair(NamedTuple):
+    """How two instruments move together."""
+
+    first_id: int
+    second_id: int
+    correlation: float
+
+
+class Grouping(NamedTuple):
+    """What one look at the correlations found.
+
+    Args:
+        groups: of two or more instruments that count as one.
+        strongest: the strongest correlations, either sign, strongest first.
+    """
+
+    groups: list[tuple[Member, ...]]
+    strongest: list[Pair]
 
 
 class CorrelationMonitor:
@@ -76,7 +98,8 @@ class CorrelationMonitor:
         for index, instrument_id in enumerate(self.instrument_ids):
             mark = marks.get(instrument_id, 0)
             if mark > 0:
-                now[index] = math.log(mark)
+                now[index] = mark
+        now = np.log(now)
         change = now - self._log_marks
         known = ~np.isnan(change)
         self._returns = np.where(known, change, 0.0)
@@ -97,19 +120,37 @@ class CorrelationMonitor:
         self._next_row = stop
         return stop < count
 
+    def extend(self, instrument_ids: Sequence[int]) -> None:
+        """Take up further instruments; they are correlated with nothing until they are warm."""
+        while self.work():
+            pass
+        more = len(instrument_ids)
+        self.instrument_ids += tuple(instrument_ids)
+        self._log_marks = np.pad(self._log_marks, (0, more), constant_values=np.nan)
+        self._covariance = np.pad(self._covariance, (0, more))
+        self._samples = np.pad(self._samples, (0, more))
+        self._returns = np.pad(self._returns, (0, more))
+        self._next_row = len(self.instrument_ids)
+
+    def _scale(self) -> npt.NDArray[np.float64]:
+        """One over the standard deviation of each; 0 of what is not warm or never moved."""
+        variance = np.diag(self._covariance)
+        usable = (self._samples >= self.warm_up) & (variance > 0.0)
+        return np.where(usable, 1.0 / np.sqrt(np.where(usable, variance, 1.0)), 0.0)
+
     def matrix(self) -> npt.NDArray[np.float64]:
         """Correlations, shape (n, n); 0 between instruments of which one is not warm or never moved."""
         while self.work():
             pass
-        variance = np.diag(self._covariance).copy()
-        usable = (self._samples >= self.warm_up) & (variance > 0.0)
-        scale = np.where(usable, 1.0 / np.sqrt(np.where(usable, variance, 1.0)), 0.0)
+        scale = self._scale()
         found = self._covariance * scale[:, None] * scale[None, :]
         np.fill_diagonal(found, 1.0)
         return np.clip(found, -1.0, 1.0)
 
-    def groups(self, threshold: float) -> list[tuple[Member, ...]]:
-        """Groups of two or more instruments that count as one.
+    def grouping(self, threshold: float) -> Iterator[Grouping | None]:
+        """Find the groups in steps of bounded work: None after each of them, and last what was found.
+
+        No sample may be taken in between.
 
         Args:
             threshold: correlation from which on (either sign), above 0 and at most 1.
@@ -119,22 +160,55 @@ class CorrelationMonitor:
         """
         if not 0.0 < threshold <= 1.0:
             raise LimitsError(f"a correlation threshold lies above 0 and at most at 1, got {threshold}")
-        matrix = self.matrix()
-        seen: set[int] = set()
-        found: list[tuple[Member, ...]] = []
-        for root in range(len(self.instrument_ids)):
-            if root in seen:
+        while self.work():
+            yield None
+        scale = self._scale()
+        count = len(self.instrument_ids)
+        signs: npt.NDArray[np.int8] = np.zeros((count, count), dtype=np.int8)
+        strongest: list[Pair] = []
+        for start in range(0, count, self._block_rows):
+            stop = min(start + self._block_rows, count)
+            block = self._covariance[start:stop] * scale[start:stop, None] * scale[None, :]
+            signs[start:stop] = np.where(np.abs(block) >= threshold, np.sign(block), 0)
+            strongest = self._stronger(strongest, block, start)
+            yield None
+        groups: list[tuple[Member, ...]] = []
+        seen = np.zeros(count, dtype=np.bool_)
+        steps = 0
+        for root in range(count):
+            if seen[root]:
                 continue
-            seen.add(root)
-            signs = {root: 1}
+            seen[root] = True
+            found = {root: 1}
             waiting = [root]
             while waiting:
                 index = waiting.pop()
-                for other in np.flatnonzero(np.abs(matrix[index]) >= threshold).tolist():
-                    if other not in seen:
-                        seen.add(other)
-                        signs[other] = signs[index] * (1 if matrix[index, other] > 0 else -1)
-                        waiting.append(other)
-            if len(signs) > 1:
-                found.append(tuple(Member(self.instrument_ids[i], sign) for i, sign in sorted(signs.items())))
-        return found
+                for other in np.flatnonzero((signs[index] != 0) & ~seen).tolist():
+                    seen[other] = True
+                    found[other] = found[index] * int(signs[index, other])
+                    waiting.append(other)
+                steps += 1
+                if steps % self._block_rows == 0:
+                    yield None
+            if len(found) > 1:
+                groups.append(
+                    tuple(Member(self.instrument_ids[i], sign) for i, sign in sorted(found.items()))
+                )
+        yield Grouping(groups, strongest)
+
+    def _stronger(self, known: list[Pair], block: npt.NDArray[np.float64], start: int) -> list[Pair]:
+        """The strongest of what is known and of a block of rows, each pair once (above the diagonal)."""
+        size = np.triu(np.abs(block), start + 1)
+        flat = size.ravel()
+        most = min(STRONGEST, flat.size)
+        found = []
+        for at in np.argpartition(flat, flat.size - most)[flat.size - most :].tolist():
+            row, column = divmod(at, block.shape[1])
+            if flat[at] > 0.0:
+                value = float(np.clip(block[row, column], -1.0, 1.0))
+                found.append(Pair(self.instrument_ids[start + row], self.instrument_ids[column], value))
+        return sorted(known + found, key=lambda pair: (-abs(pair.correlation), pair))[:STRONGEST]
+
+    def groups(self, threshold: float) -> list[tuple[Member, ...]]:
+        """Groups of two or more instruments that count as one, found at once; see `grouping`."""
+        return next(found for found in self.grouping(threshold) if found is not None).groups

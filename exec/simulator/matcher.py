@@ -1,5 +1,7 @@
 """The simulated matching: our orders against displayed books and public trades, deterministic, no clock.
 
+"Our" orders are those of one account or of several; a position, and what is reduce-only, is an account's.
+
 Rules (README of `exec` gives the reasons):
 
 - Takers walk displayed opposite levels; each is consumed at most once between two book updates. GTC
@@ -8,7 +10,8 @@ Rules (README of `exec` gives the reasons):
 - A resting order fills at its own price as maker: by a trade through its price (up to the traded quantity),
   by a trade at its price once the queue ahead is gone, or by a book that crosses its price (up to the
   displayed crossing quantity, per update).
-- The newer of two own orders that would meet is rejected.
+- Of two own orders of one account that would meet the newer is rejected, or what its self-trade mode says
+  happens (`meeting`); orders of different accounts trade with each other.
 - Reduce-only orders are clipped to the position at each fill; what can not reduce any more is canceled.
 """
 
@@ -21,8 +24,11 @@ from collections.abc import Callable, Sequence
 from exec.fees import FeeSchedule
 from exec.lifecycle import Event
 from exec.session import VenueReport
-from exec.simulator.depth import Depth, Level
-from exec.simulator.queue_position import RestingOrder, advance, join, shrink
+from exec.simulator.depth import Level
+from exec.simulator.market import Market
+from exec.simulator.meeting import Meeting, plan_meeting
+from exec.simulator.queue_model import QueueModel
+from exec.simulator.queue_position import RestingOrder
 from shm.enums import Liquidity, OrderFlags, OrderType, Reason, Side, TimeInForce
 from shm.instruments import Instrument
 
@@ -37,33 +43,15 @@ def _by_rank(order: RestingOrder) -> tuple[int, int]:
     return order.rank
 
 
-class Market:
-    """One instrument at the simulated venue."""
-
-    __slots__ = ("buys", "depth", "fees", "instrument", "position", "sells")
-
-    def __init__(self, instrument: Instrument, fees: FeeSchedule, visible_levels: int) -> None:
-        self.instrument = instrument
-        self.fees = fees
-        self.depth = Depth(visible_levels)
-        # Our resting orders, best price first, then in order of arrival.
-        self.buys: list[RestingOrder] = []
-        self.sells: list[RestingOrder] = []
-        self.position = 0
-
-    def own(self, side: int) -> list[RestingOrder]:
-        """Our resting orders of a side."""
-        return self.buys if side == _BUY else self.sells
-
-
 class Simulator:
-    """The simulated venue for one account.
+    """The simulated venue: the orders of one account, or of several.
 
     Args:
         emit: called with each report and the time given to the call that caused it. If it raises, the
             simulator's state is consistent and the exception passes on; reports behind it are lost.
         first_trade_id, first_venue_order_id: the numbers to go on from (after a recovery).
         ended_capacity: how many terminal orders still answer queries.
+        queue: how resting orders advance; None = risk-averse.
     """
 
     def __init__(
@@ -73,7 +61,9 @@ class Simulator:
         first_trade_id: int = 1,
         first_venue_order_id: int = 1,
         ended_capacity: int = 10_000,
+        queue: QueueModel | None = None,
     ) -> None:
+        self.queue = queue or QueueModel()
         self.emit = emit
         self.next_trade_id = first_trade_id
         self.next_venue_order_id = first_venue_order_id
@@ -149,8 +139,11 @@ class Simulator:
             if depth.crosses(side, own[0].price):
                 self._cross(market, side, now_ns)
             for order in own:
-                crossed = depth.crosses(side, order.price)
-                order.ahead = 0 if crossed else shrink(order.ahead, depth.displayed(side, order.price))
+                if depth.crosses(side, order.price):
+                    order.ahead = 0
+                else:
+                    self.queue.show(order, depth.displayed(side, order.price))
+            self.queue.keep_turns(own)
 
     def _cross(self, market: Market, side: int, now_ns: int) -> None:
         """Fill our orders that the opposite side now reaches, sharing what is displayed there."""
@@ -190,9 +183,25 @@ class Simulator:
                 if part:
                     rest -= self._fill(market, order, order.price, part, _MAKER, now_ns)
         if at_price and rest > 0:
-            for order, part in zip(at_price, advance(at_price, rest), strict=True):
+            for order, part in zip(at_price, self.queue.trade(at_price, rest), strict=True):
                 if part:
                     self._fill(market, order, price, part, _MAKER, now_ns)
+
+    def on_queue(self, instrument_id: int, side: int, price: int, displayed: int) -> None:
+        """Learn what is displayed at one price, without ours, between two book updates.
+
+        Args:
+            instrument_id: of an added instrument; others are ignored.
+            side: whose orders at that price are concerned.
+            price: in price units.
+            displayed: in quantity units; no more than that can stand in front of an order there.
+        """
+        market = self._markets.get(instrument_id)
+        if market is not None:
+            for order in market.own(side):
+                if order.price == price:
+                    self.queue.show(order, displayed)
+            self.queue.keep_turns(market.own(side))
 
     def void_queue(self, instrument_id: int | None = None) -> int:
         """Forget queue positions after lost market data; returns (and counts) how many.
@@ -218,17 +227,22 @@ class Simulator:
             return
         limit = 0 if order.order_type == _MARKET else order.price
         plan = market.depth.walk(order.side, limit, order.leaves)
-        if self._meets_own(market, order.side, limit, order.leaves, plan):
-            self._end(order, Event.REJECTED, Reason.SELF_TRADE, now_ns)
+        meeting = self._meeting(market, order, limit, order.leaves, plan)
+        reason = self._meeting_refusal(order, meeting)
+        if reason:
+            self._end(order, Event.REJECTED, reason, now_ns)
             return
         order.venue_order_id = self.next_venue_order_id
         self.next_venue_order_id += 1
         self._resting[order.client_order_id] = order
         self._say(order, Event.ACCEPTED, now_ns)
-        if order.time_in_force == _FOK and sum(part for _, part in plan) < order.leaves:
+        found = sum(part for _, part in plan) if meeting is None else meeting.units
+        if order.time_in_force == _FOK and found < order.leaves:
             self._end(order, Event.EXPIRED, Reason.FOK_NOT_FILLABLE, now_ns)
-            return
-        self._enter(market, order, plan, now_ns)
+        elif meeting is None:
+            self._enter(market, order, plan, now_ns)
+        else:
+            self._enter_among(market, order, meeting, now_ns)
 
     def cancel(self, client_order_id: int, instrument_id: int, side: int, now_ns: int) -> None:
         """A cancel arrives: CANCELED, or CANCEL_REJECTED when nothing rests under that id."""
@@ -266,19 +280,22 @@ class Simulator:
             order.units, order.leaves = units, units - filled
             self._say(order, Event.REPLACED, now_ns)
             return
-        reason = self._off_grid(market, price, units)
+        reason = market.off_grid(price, units)
         if not reason and order.flags & _POST_ONLY and market.depth.crosses(side, price):
             reason = Reason.POST_ONLY_WOULD_CROSS
         plan = market.depth.walk(side, price, units - filled)
-        if not reason and self._meets_own(market, side, price, units - filled, plan):
-            reason = Reason.SELF_TRADE
+        meeting = self._meeting(market, order, price, units - filled, plan)
+        reason = reason or self._meeting_refusal(order, meeting)
         if reason:
             self._refuse_replace(client_order_id, instrument_id, side, reason, now_ns)
             return
         market.own(side).remove(order)
         order.price, order.units, order.leaves = price, units, units - filled
         self._say(order, Event.REPLACED, now_ns)
-        self._enter(market, order, plan, now_ns)
+        if meeting is None:
+            self._enter(market, order, plan, now_ns)
+        else:
+            self._enter_among(market, order, meeting, now_ns)
 
     def query(self, client_order_id: int, instrument_id: int, side: int, now_ns: int) -> None:
         """Say again what became of an order: its fills, then its state, or NOT_FOUND."""
@@ -313,9 +330,9 @@ class Simulator:
         order.ahead = None
         self.voided += 1
 
-    def set_position(self, instrument_id: int, units: int) -> None:
-        """Set the account's position (recovery); it bounds reduce-only orders."""
-        self._markets[instrument_id].position = units
+    def set_position(self, instrument_id: int, units: int, account: int = 0) -> None:
+        """Set an account's position (recovery); it bounds reduce-only orders."""
+        self._markets[instrument_id].positions[account] = units
 
     # ---- inside ----------------------------------------------------------------------------------
 
@@ -324,32 +341,55 @@ class Simulator:
             return Reason.VENUE_REJECTED
         if order.order_type == _MARKET:
             return Reason.VENUE_REJECTED if order.price or order.flags & _POST_ONLY else Reason.NONE
-        reason = self._off_grid(market, order.price, order.leaves)
+        reason = market.off_grid(order.price, order.leaves)
         if reason:
             return reason
         if order.flags & _POST_ONLY and market.depth.crosses(order.side, order.price):
             return Reason.POST_ONLY_WOULD_CROSS
         return Reason.NONE
 
-    @staticmethod
-    def _off_grid(market: Market, price: int, units: int) -> Reason:
-        instrument = market.instrument
-        off = units <= 0 or price <= 0 or price % instrument.tick_size or units % instrument.lot_size
-        return Reason.VENUE_REJECTED if off else Reason.NONE
+    def _meeting(
+        self, market: Market, order: RestingOrder, limit: int, units: int, plan: Sequence[Level]
+    ) -> Meeting | None:
+        """What the order does if it would reach one of ours on the other side, else None."""
+        if not market.meets_own(order.side, limit, units, plan):
+            return None
+        opposite = market.own(_SELL if order.side == _BUY else _BUY)
+        return plan_meeting(market.depth, opposite, order, limit, units)
 
     @staticmethod
-    def _meets_own(market: Market, side: int, limit: int, units: int, plan: Sequence[Level]) -> bool:
-        """Whether the order would reach one of our own on the other side."""
-        opposite = market.own(_SELL if side == _BUY else _BUY)
-        if not opposite:
-            return False
-        price = opposite[0].price
-        if limit and (price > limit if side == _BUY else price < limit):
-            return False
-        if sum(part for _, part in plan) < units:
-            return True
-        last = plan[-1][0]
-        return last >= price if side == _BUY else last <= price
+    def _meeting_refusal(order: RestingOrder, meeting: Meeting | None) -> Reason:
+        if meeting is None:
+            return Reason.NONE
+        if meeting.is_refused:
+            return Reason.SELF_TRADE
+        would_meet = order.flags & _POST_ONLY and (meeting.steps or meeting.ends_taker)
+        return Reason.POST_ONLY_WOULD_CROSS if would_meet else Reason.NONE
+
+    def _enter_among(self, market: Market, order: RestingOrder, meeting: Meeting, now_ns: int) -> None:
+        """Do what was planned with displayed levels and orders of ours, then rest or expire the remainder."""
+        opposite = market.own(_SELL if order.side == _BUY else _BUY)
+        for step in meeting.steps:
+            maker = step.maker
+            if order.client_order_id not in self._resting:
+                return
+            if maker is None:
+                done = self._fill(market, order, step.price, step.units, _TAKER, now_ns)
+                market.depth.take(order.side, step.price, done)
+                for one in opposite:
+                    if one.price == step.price:
+                        self.queue.take(one, done)
+            elif step.ends_maker:
+                self._end(maker, Event.EXPIRED, Reason.SELF_TRADE, now_ns)
+            else:
+                part = min(market.fillable(one) for one in (order, maker))
+                part = min(part, step.units)
+                self._fill(market, maker, step.price, part, _MAKER, now_ns)
+                self._fill(market, order, step.price, part, _TAKER, now_ns)
+        if meeting.ends_taker and order.client_order_id in self._resting:
+            self._end(order, Event.EXPIRED, Reason.SELF_TRADE, now_ns)
+            return
+        self._enter(market, order, (), now_ns)
 
     def _enter(self, market: Market, order: RestingOrder, plan: Sequence[Level], now_ns: int) -> None:
         """Take what the plan gives, then rest or expire the remainder."""
@@ -368,7 +408,8 @@ class Simulator:
     def _rest(self, market: Market, order: RestingOrder) -> None:
         self._arrivals += 1
         order.set_rank(self._arrivals)
-        order.ahead = join(market.depth.displayed(order.side, order.price))
+        whole_units = 10**market.instrument.quantity_exponent
+        self.queue.join(order, market.depth.displayed(order.side, order.price), whole_units)
         insort(market.own(order.side), order, key=_by_rank)
 
     def _fill(
@@ -376,13 +417,15 @@ class Simulator:
     ) -> int:
         """Fill an order by up to `units`; returns how much (less only for reduce-only)."""
         sign = 1 if order.side == _BUY else -1
-        if order.flags & _REDUCE_ONLY:
-            units = min(units, max(0, -sign * market.position))
+        position = market.positions.get(order.account, 0)
+        if order.flags & _REDUCE_ONLY and units:
+            units = min(units, max(0, -sign * position))
             if not units:
                 self._end(order, Event.CANCELED, Reason.REDUCE_ONLY, now_ns)
-                return 0
+        if not units:
+            return 0
         order.leaves -= units
-        market.position += sign * units
+        market.positions[order.account] = position + sign * units
         fee = market.fees.fee_e8(price, units, liquidity)
         fill = (self.next_trade_id, price, units, liquidity, fee)
         self.next_trade_id += 1

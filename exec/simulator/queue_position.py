@@ -1,4 +1,4 @@
-"""Where a resting order stands in the queue of its price, and how market data moves it.
+"""Where a resting order stands in the queue of its price, and how market data moves it at the least.
 
 Source: hftbacktest's published `RiskAdverseQueueModel` (hftbacktest/src/backtest/models/queue.rs,
 docs/order_fill.rst "RiskAverseQueueModel"): a new order stands behind all that is displayed at its price;
@@ -22,6 +22,7 @@ class RestingOrder:
     """One order at the simulated venue. `ahead` = market quantity in front, None = unknown."""
 
     __slots__ = (
+        "account",
         "ahead",
         "client_order_id",
         "fills",
@@ -32,10 +33,14 @@ class RestingOrder:
         "price",
         "rank",
         "reason",
+        "self_trade",
+        "shown",
         "side",
         "time_in_force",
+        "traded",
         "units",
         "venue_order_id",
+        "whole_units",
     )
 
     def __init__(self, client_order_id: int, instrument_id: int, side: int, price: int, units: int) -> None:
@@ -50,6 +55,13 @@ class RestingOrder:
         self.flags = 0
         self.venue_order_id = 0
         self.reason = 0
+        # Whose it is, and what happens when it would meet another one of that account (`meeting.SelfTrade`).
+        self.account = 0
+        self.self_trade = 0
+        # For `queue_model`: displayed at the last update, traded since, quantity units of a coin or contract.
+        self.shown: int | None = None
+        self.traded = 0
+        self.whole_units = 1
         # (trade id, price, units, liquidity, fee): answers to queries repeat them.
         self.fills: list[tuple[int, int, int, int, int]] = []
 

@@ -11,6 +11,8 @@ from exec.flow import process_intent
 from exec.oms import Oms
 from exec.order import Order, make_client_order_id
 from exec.paper import PaperSession
+from exec.simulator.latency import Latency
+from exec.simulator.queue_model import parse_queue_model
 from risk.exposure import ExposureBook
 from shm.enums import IntentKind, OrderStatus, OrderType, ReportKind, Side, TimeInForce
 from shm.instruments import Instrument
@@ -77,6 +79,8 @@ class Scene:
         instruments: int = 1,
         entry_latency_ns: int = 0,
         response_latency_ns: int = 0,
+        feed_latency_ns: int = 0,
+        queue_model: str = "",
         depth: int = 5,
         terminal_capacity: int = 1000,
         journal: MemoryJournal | None = None,
@@ -89,7 +93,11 @@ class Scene:
         self.entries = EntryWriter(self.journal)
         self.oms = Oms(EPOCH, self.ledger, self.on_report, terminal_capacity=terminal_capacity)
         self.session = PaperSession(
-            self.oms.apply_report, entry_latency_ns=entry_latency_ns, response_latency_ns=response_latency_ns
+            self.oms.apply_report,
+            entry=Latency(entry_latency_ns),
+            response=Latency(response_latency_ns),
+            feed=Latency(feed_latency_ns),
+            queue=parse_queue_model(queue_model),
         )
         for row in self.rows.values():
             self.session.simulator.add_instrument(row, depth)

@@ -14,6 +14,7 @@ from exec.errors import RecoveryError
 from exec.order import Order
 from exec.paper import PaperSession
 from exec.recovery import recover, resume_paper
+from exec.simulator.latency import Latency
 from shm.enums import IntentKind, JournalKind, OrderFlags, OrderStatus, Reason, ReportKind
 from shm.errors import JournalError
 from shm.records import IntentRecord, ReportRecord
@@ -106,8 +107,8 @@ def restart(entries: list[Entry], now_ns: int) -> tuple[Scene, object]:
     recovered = recover(list(scene.journal.entries), scene.oms, now_ns=now_ns)
     scene.session = PaperSession(
         scene.oms.apply_report,
-        entry_latency_ns=2,
-        response_latency_ns=1,
+        entry=Latency(2),
+        response=Latency(1),
         first_trade_id=recovered.last_trade_id + 1,
         first_venue_order_id=recovered.last_venue_order_id + 1,
     )
@@ -196,11 +197,11 @@ def test_a_crash_during_recovery_is_survived_too(seed: int, data: st.DataObject)
 
 def rebuild(scene: Scene) -> dict[int, tuple[int, int, int, int]]:
     """What recovery makes of a scene's journal, before anything is said aloud."""
-    from exec.recovery import Recovered, _Replay
+    from exec.recovery import Recovered, Replay
 
     twin = Scene()
     twin.oms.on_report = lambda record: None
-    replay = _Replay(twin.oms, Recovered())
+    replay = Replay(twin.oms, Recovered())
     for entry in scene.journal.entries:
         replay.apply(entry)
     assert twin.ledger.row(0).position.realized_product == scene.ledger.row(0).position.realized_product

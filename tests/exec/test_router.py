@@ -123,14 +123,24 @@ def check(outlets: list[Outlet], side: int, quantity_e8: int) -> Route:
     return route
 
 
-def test_ten_thousand_random_books_are_split_as_trying_everything_would() -> None:
-    chance = random.Random(20)
+def split_random_books(seed: int, count: int) -> int:
+    """Split so many random books as trying everything would; the number of legs."""
+    chance = random.Random(seed)
     legs = 0
-    for _ in range(10_000):
+    for _ in range(count):
         side = chance.choice([BUY, SELL])
         outlets = [random_outlet(chance, side == BUY, i) for i in range(chance.choice([1, 2, 2, 3, 3]))]
         legs += len(check(outlets, side, chance.randint(1, 140) * E8 // 10).legs)
-    assert legs > 5_000
+    return legs
+
+
+def test_random_books_are_split_as_trying_everything_would() -> None:
+    assert split_random_books(20, 2_000) > 1_000
+
+
+@pytest.mark.prove
+def test_ten_thousand_random_books_are_split_as_trying_everything_would() -> None:
+    assert split_random_books(21, 10_000) > 5_000
 
 
 def outlet(prices: list[tuple[int, int]], symbol: str = "X", **fields: int | str) -> Outlet:
@@ -210,3 +220,12 @@ def test_big_books_of_eight_venues_are_split_at_once() -> None:
 def test_what_can_not_be_routed_is_named(outlets: list[Outlet], quantity_e8: int, named: str) -> None:
     with pytest.raises(OrderError, match=named):
         find_route(outlets, BUY, quantity_e8)
+
+
+def test_a_contract_of_a_thousand_coins_compares_with_coins() -> None:
+    names = {"canonical": "BTC-USDT-PERP"}
+    thousands = outlet([(1_000_000, 3)], symbol="K", base="1000BTC", quantity_exponent=0, **names)
+    coins = outlet([(1_001, 500_000)], **names)
+    route = find_route([thousands, coins], BUY, 4_000 * E8)
+    assert sorted((leg.outlet, leg.quantity_units) for leg in route.legs) == [(0, 3), (1, 100_000)]
+    assert route.cost_e8 == (3 * 100_000 + 1_000 * 10_010 // 100) * E8

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exec.errors import SessionError
+from exec.errors import SessionError, SimulatorError
 from exec.fees import FeeSchedule
-from exec.paper import PaperSession
+from exec.simulator.latency import Latency
 from exec.simulator.queue_position import RestingOrder, advance, join, shrink
 from shm.enums import IntentKind, Liquidity, OrderFlags, OrderStatus, OrderType, Reason, TimeInForce
 from tests.exec.scene import BUY, SELL, Scene, check_ledger, check_order, inverse, linear
@@ -20,9 +21,9 @@ BIDS = [(1000, 50), (990, 70), (980, 10)]
 ASKS = [(1010, 40), (1020, 60), (1030, 10)]
 
 
-def scene_with_book(**options: int) -> Scene:
+def scene_with_book(**options: Any) -> Scene:
     """A scene that shows 1000/1010."""
-    scene = Scene(**options)  # type: ignore[arg-type]
+    scene = Scene(**options)
     scene.book(BIDS, ASKS)
     return scene
 
@@ -410,8 +411,8 @@ def test_after_a_disconnect_orders_are_unknown_until_queried() -> None:
 
 
 def test_negative_latency_is_refused() -> None:
-    with pytest.raises(SessionError):
-        PaperSession(lambda report, now_ns: None, entry_latency_ns=-1)
+    with pytest.raises(SimulatorError):
+        Latency(-1)
 
 
 ACTIONS = st.lists(
@@ -468,7 +469,7 @@ def test_venue_and_oms_agree_and_runs_repeat(actions: list[tuple[str, int, int, 
     for order in scene.oms.open_orders():
         at_venue = resting[order.root_client_order_id]
         assert (order.price_units, order.leaves_units) == (at_venue.price, at_venue.leaves)
-    position = scene.session.simulator._markets[0].position
+    position = scene.session.simulator._markets[0].positions.get(0, 0)
     assert position == scene.ledger.position_units(0)
     statistics = scene.oms.statistics
     assert statistics.breaches == statistics.overfills == statistics.stranger_fills == 0

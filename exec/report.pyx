@@ -1,22 +1,22 @@
+# cython: language_level=3, freethreading_compatible=False
 """Filling of report records from orders, and the OMS's own counts."""
 
-from __future__ import annotations
+from libc.stdint cimport int64_t, uint64_t
 
-from dataclasses import dataclass, fields
+from shm.records cimport IntentRecord, ReportRecord
 
-from exec.order import Order
-from exec.session import VenueReport
+from exec.order cimport Order
+from exec.venue_report cimport VenueReport
+
 from shm.enums import Liquidity, Reason, ReportKind
-from shm.records import IntentRecord, ReportRecord
 
 DENIED_COUNTER = "orders.denied"
-_DENIED, _NEW, _FILL, _REPLACE_REJECTED = (
-    int(ReportKind.DENIED),
-    int(ReportKind.NEW),
-    int(ReportKind.FILL),
-    int(ReportKind.REPLACE_REJECTED),
-)
-_COUNTERS: dict[int, tuple[str, ...]] = {
+cdef int _DENIED = int(ReportKind.DENIED)
+cdef int _NEW = int(ReportKind.NEW)
+cdef int _FILL = int(ReportKind.FILL)
+cdef int _REPLACE_REJECTED = int(ReportKind.REPLACE_REJECTED)
+cdef int _NO_LIQUIDITY = int(Liquidity.NONE)
+cdef dict _COUNTERS = {
     _NEW: ("orders.new",),
     _FILL: ("fills",),
     _REPLACE_REJECTED: ("orders.replace_rejected",),
@@ -26,26 +26,26 @@ _COUNTERS: dict[int, tuple[str, ...]] = {
     int(ReportKind.CANCEL_REJECTED): ("orders.cancel_rejected",),
     int(ReportKind.EXPIRED): ("orders.expired",),
 }
-_FILLED = ("fills", "orders.filled")
-_DENIALS: dict[int, tuple[str, ...]] = {
+cdef tuple _FILLED = ("fills", "orders.filled")
+cdef dict _DENIALS = {
     int(reason): (DENIED_COUNTER, f"denied.{reason.name}") for reason in Reason if reason
 }
-_DENIED_OTHER = (DENIED_COUNTER,)
-_TOO_LATE = frozenset((int(Reason.UNKNOWN_ORDER), int(Reason.ORDER_TERMINAL)))
+cdef tuple _DENIED_OTHER = (DENIED_COUNTER,)
+cdef frozenset _TOO_LATE = frozenset((int(Reason.UNKNOWN_ORDER), int(Reason.ORDER_TERMINAL)))
 #: Every name that `counters_of` can give.
 COUNTER_NAMES = frozenset(
     name for names in (*_COUNTERS.values(), *_DENIALS.values(), _FILLED) for name in names
 )
 
 
-def counters_of(report: ReportRecord) -> tuple[str, ...]:
+cpdef tuple counters_of(ReportRecord report):
     """Names of the counters that a report adds one to; the same for a live one and one read back.
 
     An intent that we refused ourselves, new order or replace, counts as denied, with its reason; a replace
     that only came too late for its order does not. An order counts as new when it is acknowledged for the
     first time, not when the venue says so again.
     """
-    kind = report.kind
+    cdef int kind = report.kind
     if kind == _FILL:
         return _COUNTERS[_FILL] if report.leaves_units else _FILLED
     # Only a refusal of our own is stamped by the gate at the very time it is reported.
@@ -58,37 +58,24 @@ def counters_of(report: ReportRecord) -> tuple[str, ...]:
     return _COUNTERS.get(kind, ())
 
 
-@dataclass(slots=True)
-class OmsStatistics:
+cdef class OmsStatistics:
     """Counts since start: `ignored` = duplicate or overtaken words; `breaches` = contradictions."""
 
-    reports: int = 0
-    fills: int = 0
-    duplicate_fills: int = 0
-    late_fills: int = 0
-    overfills: int = 0
-    stranger_fills: int = 0
-    unknown_reports: int = 0
-    ignored: int = 0
-    breaches: int = 0
-    denied: int = 0
-    cancels_refused: int = 0
-    unjournaled: int = 0
-
-    def reset(self) -> None:
+    def reset(self):
         """Set every count to 0 (after a replay)."""
-        for field in fields(self):
-            setattr(self, field.name, 0)
+        self.reports = self.fills = self.duplicate_fills = self.late_fills = self.overfills = 0
+        self.stranger_fills = self.unknown_reports = self.ignored = self.breaches = self.denied = 0
+        self.cancels_refused = self.unjournaled = 0
 
 
-def report_for(record: ReportRecord, order: Order, kind: int, reason: int, now_ns: int) -> None:
+cpdef report_for(ReportRecord record, Order order, int kind, int reason, int64_t now_ns):
     """Write an order as it stands into a report; fields of a fill and the position are left 0."""
     record.reset()
-    record.kind = int(kind)
+    record.kind = kind
     record.side = order.side
     record.order_status = order.status
     record.request_status = order.request_status
-    record.reason = int(reason)
+    record.reason = reason
     record.actor_id = order.actor_id
     record.instrument_id = order.instrument_id
     record.client_order_id = order.client_order_id
@@ -107,10 +94,10 @@ def report_for(record: ReportRecord, order: Order, kind: int, reason: int, now_n
     record.epoch = order.epoch
 
 
-def fill_report(record: ReportRecord, order: Order, report: VenueReport, now_ns: int) -> None:
+cpdef fill_report(ReportRecord record, Order order, VenueReport report, int64_t now_ns):
     """Write a fill of an order into a report."""
-    report_for(record, order, ReportKind.FILL, report.reason, now_ns)
-    record.liquidity = int(report.liquidity or Liquidity.NONE)
+    report_for(record, order, _FILL, report.reason, now_ns)
+    record.liquidity = report.liquidity or _NO_LIQUIDITY
     record.trade_id = report.trade_id
     record.last_units = report.last_units
     record.last_price_units = report.last_price_units
@@ -118,14 +105,12 @@ def fill_report(record: ReportRecord, order: Order, report: VenueReport, now_ns:
     record.venue_utc_ns = report.venue_utc_ns
 
 
-def blank_report(
-    record: ReportRecord, intent: IntentRecord, epoch: int, kind: int, reason: int, now_ns: int
-) -> None:
+cpdef blank_report(ReportRecord record, IntentRecord intent, uint64_t epoch, int kind, int reason, int64_t now_ns):
     """Write a report about an intent that has no order."""
     record.reset()
-    record.kind = int(kind)
+    record.kind = kind
     record.side = intent.side
-    record.reason = int(reason)
+    record.reason = reason
     record.actor_id = intent.actor_id
     record.instrument_id = intent.instrument_id
     record.client_order_id = intent.client_order_id

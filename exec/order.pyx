@@ -1,3 +1,4 @@
+# cython: language_level=3, freethreading_compatible=False
 """One order: its identity, its terms, its facts.
 
 Identity: `client_order_id` = epoch 18 bits | worker slot 6 | incarnation 8 | counter 32, so that after a
@@ -6,12 +7,12 @@ Epoch and incarnation wrap in their bits; within the venue's memory of an id tha
 (262,144 starts, 256 restarts of one worker within a run).
 """
 
-from __future__ import annotations
+cimport cython
+from libc.stdint cimport int64_t
 
 from typing import NamedTuple
 
 from exec.errors import OrderError
-from exec.lifecycle import working_status
 from shm.enums import OrderStatus, RequestStatus
 
 EPOCH_BITS, SLOT_BITS, INCARNATION_BITS, COUNTER_BITS = 18, 6, 8, 32
@@ -69,7 +70,17 @@ def split_client_order_id(client_order_id: int) -> ClientOrderId:
     return ClientOrderId(rest >> SLOT_BITS, rest & ((1 << SLOT_BITS) - 1), incarnation, counter)
 
 
-class Order:
+cdef int _PENDING_NEW = int(OrderStatus.PENDING_NEW)
+cdef int _NEW = int(OrderStatus.NEW)
+cdef int _PARTIALLY_FILLED = int(OrderStatus.PARTIALLY_FILLED)
+cdef int _FILLED = int(OrderStatus.FILLED)
+cdef int _PENDING_CANCEL = int(OrderStatus.PENDING_CANCEL)
+cdef int _PENDING_REPLACE = int(OrderStatus.PENDING_REPLACE)
+cdef int _NO_REQUEST = int(RequestStatus.NONE)
+
+
+@cython.no_gc  # it refers to numbers only, so never to itself
+cdef class Order:
     """An order the gate has passed; owned and changed by the OMS alone.
 
     `client_order_id` is the id in force (a replace moves it on), `root_client_order_id` the one it was
@@ -78,105 +89,61 @@ class Order:
     market order the reference price at acceptance. `reserved_*` is what the ledger holds open for it.
     """
 
-    __slots__ = (
-        "ack_ns",
-        "acknowledged",
-        "actor_id",
-        "aliases",
-        "client_order_id",
-        "decide_ns",
-        "epoch",
-        "fill_product",
-        "filled_units",
-        "flags",
-        "frame_ns",
-        "gate_ns",
-        "generation",
-        "incarnation",
-        "instrument_id",
-        "is_pending_cancel",
-        "is_pending_replace",
-        "leaves_units",
-        "new_client_order_id",
-        "new_price_units",
-        "new_units",
-        "order_type",
-        "order_units",
-        "price_units",
-        "reason",
-        "request_ns",
-        "request_status",
-        "reserved_product",
-        "reserved_units",
-        "root_client_order_id",
-        "send_ns",
-        "sent",
-        "side",
-        "status",
-        "time_in_force",
-        "trade_ids",
-        "value_price_units",
-        "venue_order_id",
-        "worker_slot",
-    )
-
-    def __init__(
-        self, client_order_id: int, instrument_id: int, side: int, price_units: int, order_units: int
-    ) -> None:
+    def __init__(self, client_order_id, instrument_id, int side, int64_t price_units, int64_t order_units):
+        # Everything else begins at zero.
         self.client_order_id = self.root_client_order_id = client_order_id
         self.instrument_id = instrument_id
         self.side = side
         self.price_units = self.value_price_units = price_units
         self.order_units = self.leaves_units = order_units
-        self.filled_units = self.fill_product = 0
         self.order_type = self.time_in_force = 1
-        self.flags = 0
-        self.actor_id = self.worker_slot = self.incarnation = 0
-        self.generation = self.epoch = 0
-        self.frame_ns = self.decide_ns = self.gate_ns = self.send_ns = self.ack_ns = self.request_ns = 0
-        self.status = int(OrderStatus.PENDING_NEW)
-        self.request_status = int(RequestStatus.NONE)
-        self.reason = 0
-        self.sent = self.acknowledged = False
-        self.is_pending_cancel = self.is_pending_replace = False
-        self.new_client_order_id = self.new_price_units = self.new_units = 0
-        self.venue_order_id = 0
-        self.reserved_units = self.reserved_product = 0
-        self.aliases = [client_order_id]
-        self.trade_ids: set[int] | None = None
+        self.status = _PENDING_NEW
+        self.request_status = _NO_REQUEST
+        self.reserved_product = self.fill_product = 0
 
     @property
-    def is_terminal(self) -> bool:
+    def aliases(self):
+        """All ids that lead to it, the one it was placed under first."""
+        return [self.root_client_order_id] if self._aliases is None else self._aliases
+
+    @aliases.setter
+    def aliases(self, list aliases not None):
+        self._aliases = None if aliases == [self.root_client_order_id] else aliases
+
+    @property
+    def is_terminal(self):
         """Whether nothing of it can rest anywhere."""
-        return self.status in TERMINAL
+        return is_ended(self.status)
 
     @property
-    def avg_price_units(self) -> int:
+    def avg_price_units(self):
         """Average fill price, rounded down; `fill_product / filled_units` is the exact one."""
         return self.fill_product // self.filled_units if self.filled_units else 0
 
-    def working_status(self) -> int:
-        """The status that the facts give while the order is not terminal."""
-        return working_status(
-            acknowledged=self.acknowledged,
-            filled_units=self.filled_units,
-            leaves_units=self.leaves_units,
-            is_pending_cancel=self.is_pending_cancel,
-            is_pending_replace=self.is_pending_replace,
-        )
+    cpdef int working_status(self):
+        """The status that the facts give while the order is not terminal (`lifecycle.working_status`)."""
+        if self.leaves_units <= 0 and not self.is_pending_replace:
+            return _FILLED
+        if self.is_pending_cancel:
+            return _PENDING_CANCEL
+        if self.is_pending_replace:
+            return _PENDING_REPLACE
+        if self.filled_units > 0:
+            return _PARTIALLY_FILLED
+        return _NEW if self.acknowledged else _PENDING_NEW
 
-    def has_new_terms(self, price_units: int, units: int) -> bool:
+    cpdef bint has_new_terms(self, int64_t price_units, int64_t units):
         """Whether these terms are those of the outstanding replace."""
         return units == self.new_units and price_units == self.new_price_units
 
-    def take_terms(self, price_units: int, units: int) -> None:
+    cpdef take_terms(self, int64_t price_units, int64_t units):
         """Take the terms in force at the venue (0 = price unchanged); never less than what is filled."""
         if price_units:
             self.price_units = self.value_price_units = price_units
-        self.order_units = max(units, self.filled_units)
+        self.order_units = units if units > self.filled_units else self.filled_units
         self.leaves_units = self.order_units - self.filled_units
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return (
             f"Order({self.client_order_id:#x}, instrument {self.instrument_id}, side {self.side}, "
             f"{self.order_units} at {self.price_units}, filled {self.filled_units}, "

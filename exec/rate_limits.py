@@ -1,0 +1,153 @@
+"""The rate limits of an account's order entry: rules for the shared ledger, and what the venue says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from types import ModuleType
+
+from exec.errors import OrderError
+from exec.venues import PROTOCOLS
+from shm.enums import RateScope, RateStop
+from shm.rate_ledger import NEVER, RateLedger, RateTake
+from shm.rate_rules import RateRule
+
+
+def limits_of(protocol: str) -> ModuleType:
+    """Return the module with RULES, STOPS, HEADERS and IS_ALIGNED of an order protocol.
+
+    Raises:
+        OrderError: no protocol bears this name.
+    """
+    if protocol not in PROTOCOLS:
+        raise OrderError(f"unknown order protocol {protocol!r}; known: {', '.join(sorted(PROTOCOLS))}")
+    return import_module(f"exec.venues.{protocol}.limits")
+
+
+def order_rules(protocol: str, prefix: str, instruments: int) -> tuple[RateRule, ...]:
+    """Return the rules of one account's order entry, named `<prefix>:<purpose>`.
+
+    Args:
+        protocol: of the venue.
+        prefix: of the names.
+        instruments: capacity of the instrument table: where the venue counts instruments apart, each has a
+            bucket.
+    """
+    rules: Sequence[RateRule] = limits_of(protocol).RULES
+    return tuple(
+        replace(
+            rule,
+            name=f"{prefix}:{rule.name}",
+            count=instruments if rule.scope is RateScope.INSTRUMENT else 1,
+        )
+        for rule in rules
+    )
+
+
+class AccountRates:
+    """One account's lanes in the shared ledger.
+
+    Args:
+        ledger: of the run.
+        protocol: whose limits these are.
+        names: purpose → name of its rule in the ledger.
+        utc_ns: wall clock.
+    """
+
+    def __init__(
+        self, ledger: RateLedger, protocol: str, names: Mapping[str, str], utc_ns: Callable[[], int]
+    ) -> None:
+        limits = limits_of(protocol)
+        self.ledger = ledger
+        self._names = dict(names)
+        self._utc_ns = utc_ns
+        self._stops: Mapping[str, tuple[str, RateStop]] = limits.STOPS
+        self._headers: Mapping[str, str] = limits.HEADERS
+        self._is_aligned: bool = limits.IS_ALIGNED
+        self._windows_ns = {rule.name: rule.window_ns for rule in ledger.rule_views()}
+        self._takes: dict[tuple[tuple[tuple[str, int], ...], int], RateTake] = {}
+
+    def bucket(self, purpose: str, instrument_id: int = 0) -> int:
+        """Return the bucket of a purpose; KeyError if the run has no such rule."""
+        return self.ledger.bucket(self._names[purpose], max(instrument_id, 0))
+
+    def take(self, rates: tuple[tuple[str, int], ...], lane: int, instrument_id: int, now_ns: int) -> int:
+        """Take what a request costs, all or nothing.
+
+        Args:
+            rates: (purpose, weight) of each rule that counts it, the scarcest first; empty = nothing does.
+            lane: whose share, a `RateLane`.
+            instrument_id: of its orders.
+            now_ns: monotonic time.
+
+        Returns:
+            0 = send it now; above 0 = ask again after so many ns; -1 = it is more than the lane ever has.
+
+        Raises:
+            KeyError: the run has no rule for one of these.
+        """
+        if not rates:
+            return 0
+        key = (rates, instrument_id)
+        take = self._takes.get(key)
+        if take is None:
+            costs = [(self.bucket(purpose, instrument_id), weight) for purpose, weight in rates]
+            take = self._takes[key] = RateTake(self.ledger, costs)
+        return take.take(lane, now_ns)
+
+    def can_ever(self, rates: tuple[tuple[str, int], ...], lane: int, instrument_id: int) -> bool:
+        """Say whether a request fits into the lane's shares at all."""
+        return all(
+            self.ledger.wait_ns(self.bucket(purpose, instrument_id), lane, weight, 0) != NEVER
+            for purpose, weight in rates
+        )
+
+    def on_refused(
+        self, code: str, rates: tuple[tuple[str, int], ...], instrument_id: int, until_ns: int
+    ) -> bool:
+        """Obey a refusal for too much: everybody it concerns waits, in every process.
+
+        Args:
+            code: the venue's code, or the HTTP status as text.
+            rates: of the refused request.
+            instrument_id: of its orders.
+            until_ns: monotonic time until which the venue wants to be left alone.
+
+        Returns:
+            False = the code is not one that stops anybody.
+        """
+        found = self._stops.get(code)
+        if found is None:
+            return False
+        purpose, stop = found
+        for name in (purpose,) if purpose else tuple(name for name, _ in rates):
+            self.ledger.penalize(self.bucket(name, instrument_id), until_ns, stop)
+        return True
+
+    def on_headers(self, headers: Mapping[str, str], sent_ns: int, now_ns: int) -> None:
+        """Learn from an answer's headers (names in lower case) how much the venue has counted.
+
+        Args:
+            headers: of the answer.
+            sent_ns: when its request was sent: its window is the one the venue speaks of, or an older one.
+            now_ns: now.
+        """
+        for purpose, header in self._headers.items():
+            used = headers.get(header, "")
+            if used.isascii() and used.isdigit():
+                self.on_used(purpose, int(used), sent_ns, now_ns)
+
+    def on_used(self, purpose: str, used: int, sent_ns: int, now_ns: int, instrument_id: int = 0) -> None:
+        """Learn how much the venue has counted by one rule; arguments as `on_headers`."""
+        since_ns = None
+        if self._is_aligned:
+            utc_ns = self._utc_ns() - (now_ns - sent_ns)
+            since_ns = sent_ns - utc_ns % self._windows_ns[self._names[purpose]]
+        self.ledger.correct(self.bucket(purpose, instrument_id), used, now_ns, since_ns)
+
+    def on_limit(self, purpose: str, limit: int, now_ns: int, instrument_id: int = 0) -> None:
+        """Take over a limit that the venue states, if it is another one than before."""
+        bucket = self.bucket(purpose, instrument_id)
+        if limit > 0 and self.ledger.view(bucket, now_ns).limit != limit:
+            self.ledger.set_limit(bucket, limit, now_ns)

@@ -1,0 +1,121 @@
+"""The comparing half of a venue session: rounds of snapshots, what they differ in, the repairs."""
+
+from __future__ import annotations
+
+from exec.discrepancy import GRACE_NS, DiscrepancyKind, Repair
+from exec.entries import EntryWriter
+from exec.order_protocol import BalanceWord, ControlWord, OpenOrderWord, PositionWord, RequestKind
+from exec.repairs import repair
+from exec.session import VenueReport
+from exec.venue_answers import WordTaker
+from exec.venue_comparison import ROUNDS_TOLD, Comparison, Outcome
+from exec.venue_states import SessionEvent
+
+_SNAPSHOTS = frozenset((RequestKind.OPEN_ORDERS, RequestKind.POSITIONS, RequestKind.FILLS))
+OPENING = frozenset((RequestKind.SERVER_TIME, RequestKind.LISTEN_KEY, RequestKind.ACCOUNT))
+
+
+class Comparer(WordTaker):
+    """The half of `exec.venue_session.VenueSession` that compares both views; see there."""
+
+    comparison: Comparison
+    balances: dict[str, BalanceWord]
+    entries: EntryWriter | None
+    #: When the next round begins; None = never.
+    _compare_due_ns: int | None
+    #: When what the sockets need is asked for again.
+    _open_again_ns: int | None
+    #: When the listen key is kept alive next.
+    _keep_due_ns: int | None
+    #: What the sockets need is there.
+    _has_opened: bool
+
+    def _step(self, event: SessionEvent) -> bool:
+        raise NotImplementedError
+
+    def on_row(self, word: OpenOrderWord | PositionWord | BalanceWord, request_id: int, now_ns: int) -> None:
+        """See `WordTaker`."""
+        del now_ns
+        if isinstance(word, BalanceWord):
+            self.balances[word.asset] = word
+        elif self.comparison.is_asked(request_id):
+            self.comparison.add(word)
+
+    def on_listed_fill(self, report: VenueReport, request_id: int, now_ns: int) -> None:
+        """See `WordTaker`."""
+        del now_ns
+        if self.comparison.is_asked(request_id):
+            self.order_of(report)
+            self.comparison.add_fill(report)
+
+    def on_snapshot_failed(self, kind: RequestKind, now_ns: int) -> None:
+        """See `WordTaker`."""
+        if kind in _SNAPSHOTS and self.comparison.is_running:
+            self.comparison.fail()
+            self._compare_due_ns = now_ns + self.times.sync_retry_ns
+        elif kind in OPENING and not self._has_opened:
+            self._open_again_ns = now_ns + self.times.open_retry_ns
+        elif kind is RequestKind.LISTEN_KEY_KEEP:
+            self._keep_due_ns = now_ns + self.times.open_retry_ns
+
+    def on_gap(self, now_ns: int) -> None:
+        """See `WordTaker`: a comparison finds what was said there, once all that is out can be missed."""
+        self.comparison.wants_fills = True
+        due_ns = now_ns + GRACE_NS + self.times.doubt_ns
+        if self._compare_due_ns is None or due_ns < self._compare_due_ns:
+            self._compare_due_ns = due_ns
+
+    def _compare(self, now_ns: int) -> None:
+        """Begin a round; what can not be paid for now is tried again."""
+        self._compare_due_ns = now_ns + self.times.sync_retry_ns
+        comparison, begun = self.comparison, []
+        for kind in comparison.kinds():
+            since = comparison.agreed_utc_ns
+            requests = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since)
+            for request in requests:
+                if self.send(request, now_ns):
+                    return
+                begun.append((request.request_id, kind))
+        comparison.begin(begun, now_ns, self.utc_ns)
+
+    def _next_page(self, word: ControlWord, now_ns: int) -> None:
+        sent = self.requests.find(word.request_id)
+        if sent is None or not self.comparison.is_asked(word.request_id):
+            return
+        since = self.comparison.agreed_utc_ns
+        kind = sent.request.kind
+        pages = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since, cursor=word.text)
+        self.requests.settle(word.request_id)
+        if not pages or self.send(pages[0], now_ns):
+            self.on_snapshot_failed(kind, now_ns)
+        else:
+            self.comparison.more(word.request_id, pages[0].request_id)
+
+    def _snapshot_end(self, request_id: int, now_ns: int) -> None:
+        self.requests.settle(request_id)
+        if self.comparison.end(request_id):
+            self._repair(self.comparison.judge(), now_ns)
+
+    def _repair(self, outcome: Outcome, now_ns: int) -> None:
+        self.counts.foreign_orders = self.comparison.foreign
+        for found in outcome.found:
+            self.counts.discrepancies += 1
+            name, what = DiscrepancyKind(found.kind).name, Repair(found.repair).name
+            self.on_event("discrepancy", f"{self.protocol.name}: {name} → {what}: {found}")
+            left = repair(found, self.oms, self.entries, now_ns)
+            order = self.oms.order(found.client_order_id)
+            if left in (Repair.ASK, Repair.ASK_FILLS) and order is not None:
+                self.doubt(order, now_ns, must_ask=True)
+        if outcome.ghosts:
+            self.counts.ghosts_canceled += len(outcome.ghosts)
+            for request in self.protocol.cancel_foreign(outcome.ghosts, self._next_id, self.utc_ns):
+                self.send(request, now_ns)
+        if outcome.is_agreed:
+            self._compare_due_ns = now_ns + self.times.compare_ns if self.times.compare_ns else None
+            self._step(SessionEvent.SYNCED)
+            return
+        if self.comparison.rounds % ROUNDS_TOLD == 0:
+            self.on_event(
+                "unsettled", f"{self.protocol.name}: {self.comparison.rounds} rounds without agreement"
+            )
+        self._compare_due_ns = now_ns + self.times.doubt_ns

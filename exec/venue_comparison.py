@@ -1,0 +1,210 @@
+"""Comparing a session's orders and positions with the venue's, round by round, until both agree.
+
+A round asks for open orders and positions, and for fills when the round before found that some may be
+missing. What differs is repaired by `exec.repairs`. A position drift is booked only when two rounds in a row,
+fills included, found the same two numbers: while anything trades, the two views are never of one moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from exec.discrepancy import (
+    Discrepancy,
+    DiscrepancyKind,
+    OurView,
+    Repair,
+    VenueFill,
+    VenueOrder,
+    VenueView,
+    compare,
+    our_order,
+)
+from exec.oms import Oms
+from exec.order import Order
+from exec.order_protocol import OpenOrderWord, PositionWord, RequestKind
+from exec.session import VenueReport
+from exec.venues.digests import number63
+
+#: Rounds without agreement after which it is told; the session stays in SYNCING.
+ROUNDS_TOLD = 5
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a round came to.
+
+    Args:
+        found: what differed, repairs in order; a drift that is seen for the first time is left out.
+        ghosts: open orders of ours at the venue that must be canceled there.
+        is_agreed: nothing is left to ask or to see again.
+    """
+
+    found: list[Discrepancy] = field(default_factory=list)
+    ghosts: list[OpenOrderWord] = field(default_factory=list)
+    is_agreed: bool = True
+
+
+class Comparison:
+    """The rounds of one session.
+
+    Args:
+        oms: orders and ledger.
+        owns: whether an instrument is of this account.
+        has_position: whether the venue tells a position of it.
+    """
+
+    def __init__(
+        self, oms: Oms, owns: Callable[[int], bool], has_position: Callable[[int], bool] = lambda _: True
+    ) -> None:
+        self._oms = oms
+        self._has_position = has_position
+        self._owns = owns
+        #: Instruments of this account that had orders.
+        self.instruments: set[int] = set()
+        self.rounds = 0
+        self.wants_fills = False
+        self.agreed_utc_ns = 0
+        self.foreign = 0
+        self._asked_ns = 0
+        self._asked_utc_ns = 0
+        self._open: dict[int, RequestKind] = {}
+        self._orders: list[OpenOrderWord] = []
+        self._positions: dict[int, PositionWord] = {}
+        self._fills: list[VenueFill] = []
+        self._with_fills = False
+        self._drifts: dict[int, tuple[int, int]] = {}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether answers are awaited."""
+        return bool(self._open)
+
+    def reset(self) -> None:
+        """The connection is gone: what was asked will not be answered."""
+        self.rounds = 0
+        self._open.clear()
+
+    def kinds(self) -> list[RequestKind]:
+        """What the next round asks."""
+        kinds = [RequestKind.OPEN_ORDERS, RequestKind.POSITIONS]
+        return [RequestKind.FILLS, *kinds] if self.wants_fills else kinds
+
+    def begin(self, requests: Iterable[tuple[int, RequestKind]], now_ns: int, utc_ns: int) -> None:
+        """A round's requests were sent, by number."""
+        self._open = dict(requests)
+        self._asked_ns, self._asked_utc_ns = now_ns, utc_ns
+        self._orders, self._positions, self._fills = [], {}, []
+        self._with_fills = RequestKind.FILLS in self._open.values()
+
+    def is_asked(self, request_id: int) -> bool:
+        """Whether an answer belongs to this round."""
+        return request_id in self._open
+
+    def add(self, word: OpenOrderWord | PositionWord) -> None:
+        """A row of an answer."""
+        if isinstance(word, PositionWord):
+            if word.instrument_id >= 0:
+                self._positions[word.instrument_id] = word
+        else:
+            self._orders.append(word)
+
+    def add_fill(self, report: VenueReport) -> None:
+        """A fill of an answer."""
+        self._fills.append(
+            VenueFill(
+                report.instrument_id,
+                report.trade_id,
+                report.client_order_id,
+                report.side,
+                report.last_price_units,
+                report.last_units,
+                report.fee_units,
+                report.liquidity,
+                report.venue_order_id,
+                report.venue_utc_ns,
+            )
+        )
+
+    def more(self, request_id: int, next_id: int) -> None:
+        """An answer goes on in another request."""
+        self._open[next_id] = self._open.pop(request_id)
+
+    def end(self, request_id: int) -> bool:
+        """An answer is complete; True = the round is."""
+        return self._open.pop(request_id, None) is not None and not self._open
+
+    def fail(self) -> None:
+        """An answer will not come: the round is asked anew."""
+        self._open.clear()
+
+    def judge(self) -> Outcome:
+        """Compare, once a round is complete."""
+        self.rounds += 1
+        ours = [row for row in self._orders if row.client_order_id]
+        self.foreign = len(self._orders) - len(ours)
+        venue = VenueView(
+            asked_ns=self._asked_ns,
+            orders=[_venue_order(row) for row in ours if row.instrument_id >= 0],
+            fills=self._fills,
+            has_all_fills=self._with_fills,
+            positions={i: word.position_units for i, word in self._positions.items()},
+            position_prices={i: word.avg_price_units for i, word in self._positions.items()},
+        )
+        outcome = Outcome()
+        drifts: dict[int, tuple[int, int]] = {}
+        ghosts = {number63(row.venue_order_id): row for row in ours}
+        for found in compare(self._view(), venue):
+            repair = found.repair
+            if found.kind == DiscrepancyKind.POSITION_DRIFT:
+                if not self._has_position(found.instrument_id):
+                    continue
+                drifts[found.instrument_id] = (found.ours, found.theirs)
+                if repair == Repair.BOOK_DRIFT and self._drifts.get(found.instrument_id) != (
+                    found.ours,
+                    found.theirs,
+                ):
+                    outcome.is_agreed = False
+                    continue
+            if repair == Repair.CANCEL and found.venue_order_id in ghosts:
+                outcome.ghosts.append(ghosts[found.venue_order_id])
+            if repair in (Repair.ASK, Repair.ASK_FILLS, Repair.CANCEL):
+                outcome.is_agreed = False
+            outcome.found.append(found)
+        self._drifts = drifts
+        self.wants_fills = bool(drifts) and not outcome.is_agreed
+        if outcome.is_agreed:
+            self.rounds = 0
+            self.agreed_utc_ns = self._asked_utc_ns
+        return outcome
+
+    def _view(self) -> OurView:
+        oms = self._oms
+        mine = [order for order in oms.open_orders() if self._owns(order.instrument_id)]
+        ids = self.instruments | set(self._positions)
+        ledger = oms.ledger
+        return OurView(
+            orders=[our_order(order) for order in mine],
+            booked={(f.instrument_id, f.trade_id) for f in self._fills if self._is_booked(f)},
+            positions={i: ledger.position_units(i) for i in ids},
+            prices={i: ledger.reference_price_units(i) for i in ids},
+        )
+
+    def _is_booked(self, fill: VenueFill) -> bool:
+        order: Order | None = self._oms.order(fill.client_order_id)
+        if order is not None:
+            return order.trade_ids is not None and fill.trade_id in order.trade_ids
+        return (fill.instrument_id, fill.trade_id) in self._oms._strangers
+
+
+def _venue_order(row: OpenOrderWord) -> VenueOrder:
+    return VenueOrder(
+        row.client_order_id,
+        number63(row.venue_order_id),
+        row.instrument_id,
+        row.side,
+        row.price_units,
+        row.order_units,
+        row.filled_units,
+    )

@@ -1,0 +1,1 @@
+"""Order entry at Binance USD-M Futures: websocket API, REST and the user data stream."""

@@ -1,0 +1,1 @@
+"""Order entry at Bybit: linear contracts and spot of one unified account."""

@@ -1,0 +1,229 @@
+"""Requests as Bybit wants them: orders as JSON text, frames of the trade socket, signed REST requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from exec.client_ids import encode as encode_id
+from exec.decimal_text import decimal_text
+from exec.errors import OrderError
+from exec.keys import Keys
+from exec.order import Order
+from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
+from exec.signing import Signer, window_text
+from exec.venues.bybit import facts
+from exec.venues.bybit.facts import Category
+from shm.enums import OrderFlags, OrderType, Side, TimeInForce
+from shm.instruments import Instrument
+
+_POST_ONLY, _REDUCE_ONLY = int(OrderFlags.POST_ONLY), int(OrderFlags.REDUCE_ONLY)
+_MARKET, _LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT)
+_TIMES_IN_FORCE: Final = {
+    int(TimeInForce.GTC): "GTC",
+    int(TimeInForce.IOC): "IOC",
+    int(TimeInForce.FOK): "FOK",
+}
+_SIDES: Final = {int(Side.BUY): "Buy", int(Side.SELL): "Sell"}
+
+
+class BybitRequests:
+    """Makes requests of one account.
+
+    Args:
+        keys: of the account.
+        tag: of the instance.
+        directory: the instruments.
+    """
+
+    def __init__(self, keys: Keys, tag: str, directory: Directory) -> None:
+        self.signer = Signer(keys)
+        self._directory = directory
+        self._tag = tag
+
+    # ---- orders ------------------------------------------------------------------------------------------
+
+    def new_item(self, order: Order) -> str:
+        """A new order, without its category."""
+        row = self.row(order)
+        category = facts.CATEGORY_OF[row.venue_id]
+        side = _SIDES.get(order.side)
+        if side is None:
+            raise OrderError(f"{order!r}: side {order.side} is neither BUY nor SELL")
+        units = decimal_text(order.order_units, row.quantity_exponent)
+        parts = [
+            f'{self._head(row, order)},"side":"{side}","qty":"{units}"',
+            f'"orderType":"{"Market" if order.order_type == _MARKET else "Limit"}"',
+            f'"timeInForce":"{_time_in_force(order)}"',
+        ]
+        if order.order_type == _LIMIT:
+            parts.append(f'"price":"{decimal_text(order.price_units, row.price_exponent)}"')
+        elif category is facts.SPOT:
+            # "Place Order / marketUnit": a buy's quantity would be quote currency.
+            parts.append('"marketUnit":"baseCoin"')
+        if category is facts.LINEAR:
+            # "positionIdx": one-way mode.
+            parts.append('"positionIdx":0')
+        if order.flags & _REDUCE_ONLY:
+            if category is facts.SPOT and order.side != Side.SELL:
+                raise OrderError(f"{order!r}: flags: a spot buy reduces nothing")
+            if category is facts.LINEAR:
+                # Cash can not be sold short: a spot sell reduces anyway, and the venue knows no flag for it.
+                parts.append('"reduceOnly":true')
+        return ",".join(parts)
+
+    def cancel_item(self, order: Order) -> str:
+        """An order to cancel, without its category."""
+        return self._head(self.row(order), order)
+
+    def replace_item(self, order: Order) -> str:
+        """An order with its new terms; qty is the whole quantity."""
+        if order.order_type != _LIMIT:
+            raise OrderError(f"{order!r}: order_type: only a limit order can be amended")
+        row = self.row(order)
+        price = decimal_text(order.new_price_units, row.price_exponent)
+        units = decimal_text(order.new_units, row.quantity_exponent)
+        return f'{self._head(row, order)},"qty":"{units}","price":"{price}"'
+
+    def row(self, order: Order) -> Instrument:
+        """The instrument of an order; raises OrderError for one that is not of this account."""
+        try:
+            row = self._directory.row(order.instrument_id)
+        except KeyError as error:
+            raise OrderError(f"{order!r}: instrument_id is not of this account") from error
+        if row.venue_id not in facts.CATEGORY_OF:
+            raise OrderError(f"{order!r}: instrument_id is not of this account")
+        return row
+
+    def category(self, orders: Sequence[Order]) -> Category:
+        """The one category of the orders of a request; raises OrderError for several."""
+        found = {self.row(order).venue_id for order in orders}
+        if len(found) != 1:
+            raise OrderError(f"{len(orders)} orders of {len(found)} categories in a request: it takes one")
+        return facts.CATEGORY_OF[found.pop()]
+
+    def client_id(self, order: Order) -> str:
+        """The order's client order id on the wire."""
+        return encode_id(order.root_client_order_id, self._tag)
+
+    def _head(self, row: Instrument, order: Order) -> str:
+        return f'"symbol":"{row.symbol}","orderLinkId":"{self.client_id(order)}"'
+
+    # ---- requests ----------------------------------------------------------------------------------------
+
+    def op(
+        self,
+        kind: RequestKind,
+        lane: Lane,
+        category: Category,
+        items: Sequence[str],
+        request_id: int,
+        utc_ns: int,
+        *,
+        order_ids: tuple[int, ...] = (),
+        instrument_id: int = -1,
+    ) -> Request:
+        """A frame of the trade socket for orders of one category.
+
+        Its reqId is ours and the category's first letter, so that the answer says which limit it is about.
+
+        Raises:
+            OrderError: none, or more than the category's batch.
+        """
+        if not 1 <= len(items) <= category.batch_max:
+            text = f"{len(items)} orders in a request of {category.name}"
+            raise OrderError(f"{text}: it takes 1 to {category.batch_max}")
+        op = facts.OPS[kind][len(items) > 1]
+        if len(items) > 1:
+            args = f'"category":"{category.name}","request":[{",".join(f"{{{item}}}" for item in items)}]'
+        else:
+            args = f'"category":"{category.name}",{items[0]}'
+        header = (
+            f'"X-BAPI-TIMESTAMP":"{utc_ns // 1_000_000}","X-BAPI-RECV-WINDOW":"{facts.RECEIVE_WINDOW_MS}"'
+        )
+        frame = (
+            f'{{"reqId":"{request_id}{category.name[0]}","header":{{{header}}},'
+            f'"op":"{op}","args":[{{{args}}}]}}'
+        )
+        return Request(
+            request_id,
+            kind,
+            lane,
+            Way.ORDER_SOCKET,
+            order_ids,
+            instrument_id,
+            frame.encode(),
+            rates=facts.rates(kind, len(items), category.name),
+        )
+
+    def get(
+        self,
+        kind: RequestKind,
+        request_id: int,
+        path: str,
+        query: str,
+        utc_ns: int = 0,
+        order: Order | None = None,
+    ) -> Request:
+        """A question; signed where a time is given."""
+        return Request(
+            request_id,
+            kind,
+            Lane.RECONCILE,
+            Way.REST,
+            () if order is None else (order.root_client_order_id,),
+            -1 if order is None else order.instrument_id,
+            method="GET",
+            path=f"{path}?{query}" if query else path,
+            headers=self._headers(query, utc_ns) if utc_ns else (),
+            rates=facts.rates(kind, 1, ""),
+        )
+
+    def post(
+        self, kind: RequestKind, request_id: int, path: str, body: str, utc_ns: int, category: str = ""
+    ) -> Request:
+        """A signed command by REST."""
+        return Request(
+            request_id,
+            kind,
+            Lane.CANCEL,
+            Way.REST,
+            method="POST",
+            path=path,
+            body=body.encode(),
+            headers=self._headers(body, utc_ns),
+            rates=facts.rates(kind, 1, category),
+        )
+
+    def _headers(self, payload: str, utc_ns: int) -> tuple[tuple[str, str], ...]:
+        """Sign as "Integration Guidance / Authentication" says."""
+        stamp, window = utc_ns // 1_000_000, facts.RECEIVE_WINDOW_MS
+        key = self.signer.api_key
+        return (
+            ("X-BAPI-API-KEY", key),
+            ("X-BAPI-TIMESTAMP", str(stamp)),
+            ("X-BAPI-RECV-WINDOW", str(window)),
+            ("X-BAPI-SIGN", self.signer.hex(window_text(stamp, key, window, payload).encode())),
+            ("Content-Type", "application/json"),
+        )
+
+
+def _time_in_force(order: Order) -> str:
+    """Time in force and post-only in one ("Enums Definitions / timeInForce")."""
+    if order.order_type == _MARKET:
+        if order.flags & _POST_ONLY:
+            raise OrderError(f"{order!r}: flags: a market order can not be post-only")
+        # "Place Order": market orders are IOC whatever is said, so a fill-or-kill one would be another order.
+        if order.time_in_force == TimeInForce.FOK:
+            raise OrderError(f"{order!r}: time_in_force: a market order can not be fill-or-kill")
+        return "IOC"
+    if order.order_type != _LIMIT:
+        raise OrderError(f"{order!r}: order_type {order.order_type} has no form at this venue")
+    if order.flags & _POST_ONLY:
+        if order.time_in_force != TimeInForce.GTC:
+            raise OrderError(f"{order!r}: time_in_force: a post-only order is good till canceled")
+        return "PostOnly"
+    text = _TIMES_IN_FORCE.get(order.time_in_force)
+    if text is None:
+        raise OrderError(f"{order!r}: time_in_force {order.time_in_force} has no form at this venue")
+    return text
