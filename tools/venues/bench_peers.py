@@ -187,3 +187,12 @@ class CryptofeedTop(Cryptofeed):
 
 
 VENUE_PEERS: tuple[type[Way], ...] = (Nautilus, Cryptofeed, CryptofeedTop)
+
+
+def order_instrument() -> Any:
+    """A linear perpetual of NautilusTrader's test kit, for orders.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    return import_module("nautilus_trader.test_kit.providers").TestInstrumentProvider.btcusdt_perp_binance()

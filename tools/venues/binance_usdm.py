@@ -32,6 +32,7 @@ from tools.venues.protocol import (
     VenueInstrument,
     VenueProtocol,
 )
+from tools.venues.rate_windows import FixedWindow
 from tools.venues.recording import CaptureCodec
 from tools.venues.synthetic import (
     AGGREGATE_TRADE,
@@ -89,6 +90,7 @@ METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GE
 DEPTH_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 DEPTH_LIMIT_DEFAULT = 500
 WEIGHT_LIMIT = 2400
+ORDERS_10S, ORDERS_1M = 300, 1200
 UINT64_MAX = 2**64 - 1
 
 # (price decimals, quantity decimals, tick, lot, start price in ticks, mean order size in lots) of the two
@@ -120,25 +122,6 @@ def rest_error(status: int, code: int, message: str, headers: tuple[tuple[str, s
     return HttpReply(status, orjson.dumps({"code": code, "msg": message}), headers)
 
 
-class WeightLedger:
-    """Request weight used in the running minute, as the venue counts it (fixed minutes, one address)."""
-
-    def __init__(self, limit: int, now_s: Callable[[], float]) -> None:
-        self._limit = limit
-        self._now_s = now_s
-        self._minute = -1
-        self.used = 0
-
-    def charge(self, weight: int) -> float | None:
-        """Add `weight`; None when it fits, else the seconds until the next minute."""
-        now = self._now_s()
-        if int(now // 60) != self._minute:
-            self._minute = int(now // 60)
-            self.used = 0
-        self.used += weight
-        return None if self.used <= self._limit else 60.0 - now % 60
-
-
 class BinanceUsdm(VenueProtocol):
     """Paths, requests and REST of Binance USD-M Futures market data."""
 
@@ -154,7 +137,15 @@ class BinanceUsdm(VenueProtocol):
             connection_s=86_400.0,
         )
         self.source: MarketSource
-        self._ledger = WeightLedger(WEIGHT_LIMIT, now_s)
+        self._now_s = now_s
+        #: Request weight of the running minute, of one address; orders count against it too.
+        self.weight = FixedWindow(WEIGHT_LIMIT, 60.0)
+        self.order_limits = (ORDERS_10S, ORDERS_1M)
+
+    def set_limits(self, factor: float) -> None:
+        """Let the venue's limits hold so many times; 0: none does."""
+        self.weight = FixedWindow(round(WEIGHT_LIMIT * factor), 60.0)
+        self.order_limits = (round(ORDERS_10S * factor), round(ORDERS_1M * factor))
 
     # -- websocket
     # ---------------------------------------------------------------------------------------------------
@@ -255,9 +246,11 @@ class BinanceUsdm(VenueProtocol):
             weight = DEPTH_WEIGHTS[checked]
         elif request.path not in ("/fapi/v1/ping", "/fapi/v1/time", "/fapi/v1/exchangeInfo"):
             return rest_error(404, -5000, f"Path {request.path}, Method GET is invalid")
-        retry_s = self._ledger.charge(weight)
-        headers: tuple[tuple[str, str], ...] = (("X-MBX-USED-WEIGHT-1M", str(self._ledger.used)),)
-        if retry_s is not None:
+        now_s = self._now_s()
+        is_within = self.weight.take(weight, now_s)
+        headers: tuple[tuple[str, str], ...] = (("X-MBX-USED-WEIGHT-1M", str(self.weight.used)),)
+        if not is_within:
+            retry_s = self.weight.left_s(now_s)
             message = (
                 f"Too many requests; current limit of IP is {WEIGHT_LIMIT} requests per minute. "
                 "Please use the websocket for live updates to avoid polling the API."
@@ -282,7 +275,7 @@ class BinanceUsdm(VenueProtocol):
         if path == "/fapi/v1/ping":
             return HttpReply(200, b"{}", headers)
         if path == "/fapi/v1/time":
-            return HttpReply(200, orjson.dumps({"serverTime": self.source.now_ms()}), headers)
+            return HttpReply(200, orjson.dumps({"serverTime": self.source.clock_ms()}), headers)
         if path == "/fapi/v1/exchangeInfo":
             return HttpReply(200, self.source.exchange_info() or self.build_exchange_info(), headers)
         body = self.source.snapshot(query["symbol"], int(query.get("limit", DEPTH_LIMIT_DEFAULT)))
@@ -297,15 +290,16 @@ class BinanceUsdm(VenueProtocol):
         return orjson.dumps(
             {
                 "timezone": "UTC",
-                "serverTime": self.source.now_ms(),
+                "serverTime": self.source.clock_ms(),
                 "futuresType": "U_MARGINED",
                 "rateLimits": [
                     {
                         "rateLimitType": "REQUEST_WEIGHT",
                         "interval": "MINUTE",
                         "intervalNum": 1,
-                        "limit": WEIGHT_LIMIT,
-                    }
+                        "limit": self.weight.limit or WEIGHT_LIMIT,
+                    },
+                    *self._order_limit_rows(),
                 ],
                 "exchangeFilters": [],
                 "assets": [],
@@ -314,6 +308,19 @@ class BinanceUsdm(VenueProtocol):
                 ],
             }
         )
+
+    def _order_limit_rows(self) -> list[dict[str, object]]:
+        return [
+            {
+                "rateLimitType": "ORDERS",
+                "interval": interval,
+                "intervalNum": count,
+                "limit": limit or 1_000_000,
+            }
+            for (interval, count), limit in zip(
+                (("SECOND", 10), ("MINUTE", 1)), self.order_limits, strict=True
+            )
+        ]
 
     @staticmethod
     def _symbol_row(item: VenueInstrument, state: str) -> dict[str, object]:

@@ -100,6 +100,13 @@ class BinanceUsdmCodec(CaptureCodec):
         elif kind in ("trade", "aggTrade"):
             yield data["p"], data["q"]
 
+    def trades(self, payload: bytes) -> Iterator[tuple[str, str, bool]]:
+        """Yield price, quantity and whether the buyer came of a trade; the insurance fund's are none."""
+        loaded = orjson.loads(payload)
+        data = loaded.get("data", loaded)
+        if data.get("e") in ("trade", "aggTrade") and data.get("X", "MARKET") == "MARKET":
+            yield data["p"], data["q"], not data["m"]
+
     def instrument(self, symbol: str, price_decimals: int, quantity_decimals: int) -> VenueInstrument:
         """Make an instrument from what was seen of it."""
         base, quote = base_and_quote(symbol)

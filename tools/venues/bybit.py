@@ -161,7 +161,7 @@ class Bybit(VenueProtocol):
             return self._reply(10006, "Too many visits. Exceeded the API Rate Limit.", {}, 403)
         query = dict(request.query)
         if request.path == "/v5/market/time":
-            now_ms = self.source.now_ms()
+            now_ms = self.source.clock_ms()
             return self._reply(
                 0, "OK", {"timeSecond": str(now_ms // 1000), "timeNano": f"{now_ms * 1_000_000}"}
             )
@@ -176,7 +176,7 @@ class Bybit(VenueProtocol):
 
     def _reply(self, code: int, message: str, result: object, status: int = 200) -> HttpReply:
         body = {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}}
-        return HttpReply(status, orjson.dumps({**body, "time": self.source.now_ms()}))
+        return HttpReply(status, orjson.dumps({**body, "time": self.source.clock_ms()}))
 
     def _instruments(self, category: str, query: dict[str, str]) -> HttpReply:
         recorded = self.source.exchange_info(category)

@@ -139,6 +139,12 @@ class BybitCodec(CaptureCodec):
                 if row.get(price) and row.get(quantity):
                     yield row[price], row[quantity]
 
+    def trades(self, payload: bytes) -> Iterator[tuple[str, str, bool]]:
+        """Yield price, quantity and whether the buyer came of each trade."""
+        message = orjson.loads(payload)
+        for row in message["data"] if message["topic"].startswith("publicTrade") else ():
+            yield row["p"], row["v"], row["S"] == "Buy"
+
     def instrument(self, symbol: str, price_decimals: int, quantity_decimals: int) -> VenueInstrument:
         """Make an instrument from what was seen of it."""
         category, _, name = symbol.partition("/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -216,6 +216,9 @@ class CaptureSource(MarketSource):
         self._delta_ms = self._shift()
         self._event_ms = self.scan.first_event_ms
         self.lateness = LatenessMeter()
+        #: Called with (stream, recorded frame) of what is played, and behind each batch of it.
+        self.on_frame: Callable[[str, bytes], None] | None = None
+        self.on_batch: Callable[[], bool] | None = None
         self.rounds = 0
         self.ended = False
         self._counts = {
@@ -287,6 +290,11 @@ class CaptureSource(MarketSource):
         """Return the time of the last event sent, as clients see it."""
         return self._event_ms + self._delta_ms
 
+    def clock_ms(self) -> int:
+        """Return our clock where events are moved to now, else the time of the last one sent."""
+        is_now = self._settings.shift_times and self._settings.speed == 1
+        return time.time_ns() // 1_000_000 if is_now else self.now_ms()
+
     async def play(self, flush: Flush) -> None:
         """Publish the capture until it ends; CaptureFormatError when a file was damaged meanwhile."""
         while True:
@@ -311,18 +319,18 @@ class CaptureSource(MarketSource):
             due_ns = start_ns + int((line.recv_ns - first_ns) / speed)
             now_ns = time.monotonic_ns()
             if due_ns > now_ns:
-                flush.send()
+                self._send(flush)
                 pending = 0
                 await asyncio.sleep((due_ns - now_ns) / 1e9)
                 now_ns = time.monotonic_ns()
             elif pending >= BATCH_FRAMES:
-                flush.send()
+                self._send(flush)
                 pending = 0
                 await asyncio.sleep(0)
             self.lateness.record(now_ns - due_ns)
             self._publish(line, frame)
             pending += 1
-        flush.send()
+        self._send(flush)
 
     async def _play_fast(self, flush: Flush) -> None:
         pending = 0
@@ -331,9 +339,14 @@ class CaptureSource(MarketSource):
             pending += 1
             if pending >= BATCH_FRAMES:
                 pending = 0
-                flush.send()
+                self._send(flush)
                 await asyncio.sleep(0)
                 await flush.wait_writable()
+        self._send(flush)
+
+    def _send(self, flush: Flush) -> None:
+        if self.on_batch is not None:
+            self.on_batch()
         flush.send()
 
     def _frames(self) -> Iterator[tuple[CaptureLine, Frame]]:
@@ -379,6 +392,14 @@ class CaptureSource(MarketSource):
                 # the next whole diff will not chain: the book is unproven from there, as for every client
                 return
             book.on_diff(change)
+        if self.on_frame is not None:
+            self.on_frame(frame.stream, line.payload)
+
+    def book_of(self, symbol: str) -> tuple[str, Snapshot | None]:
+        """Return the stream of an instrument's book, and that book now; None while it is not proven."""
+        name = self._book_of[symbol]
+        book = self._books[name]
+        return name, book.snapshot(LEVELS_MAX) if book.is_proven else None
 
     def statistics(self) -> dict[str, object]:
         """Return frames played, rounds, gaps of the recording and lateness."""

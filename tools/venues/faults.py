@@ -36,6 +36,8 @@ class Target(Enum):
     CLIENT = "client"  # a connection
     VENUE = "venue"  # everything
     REST = "rest"  # an answer to a REST request
+    ORDER = "order"  # a request about orders, its answer, its reports
+    ACCOUNT = "account"  # what a client is logged in with
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +64,44 @@ KINDS: dict[str, Kind] = {
     "unknown_symbol": Kind(Target.FRAME),
     "delay": Kind(Target.WINDOW, {"ms": 500}),
     "stall": Kind(Target.WINDOW, {"seconds": 1.0}),
+    "mute": Kind(Target.WINDOW, {"seconds": 0.0, "until": "over"}),
     "half_open": Kind(Target.CLIENT, {"seconds": 0.0}),
     "disconnect": Kind(Target.CLIENT, {"how": "abort"}),
     "cut_24h": Kind(Target.CLIENT),
     "disconnect_storm": Kind(Target.VENUE, {"cuts": 3, "pause": 0.2}),
-    "maintenance": Kind(Target.VENUE, {"seconds": 1.0, "by": 0}),
+    "maintenance": Kind(Target.VENUE, {"seconds": 1.0, "by": 0, "cut": 1}),
     "http_status": Kind(Target.REST, {"status": 429, "retry_after": 0}),
     "slow_rest": Kind(Target.REST, {"seconds": 1.0}),
     "stale_snapshot": Kind(Target.REST, {"behind": 100_000_000}),
+    "lost_request": Kind(Target.ORDER, {"command": "any"}),
+    "lost_ack": Kind(Target.ORDER, {"command": "any"}),
+    "ack_after_fill": Kind(Target.ORDER, {"command": "new", "ms": 500}),
+    "ack_disconnect": Kind(Target.ORDER, {"command": "any"}),
+    "duplicate_report": Kind(Target.ORDER),
+    "reject_storm": Kind(Target.ORDER, {"command": "new"}),
+    "rate_limited": Kind(Target.ORDER, {"command": "any"}),
+    "slow_cancel": Kind(Target.ORDER, {"command": "cancel", "ms": 500}),
+    "kill_in_batch": Kind(Target.ORDER, {"command": "any", "orders": 1}),
+    "stale_listen_key": Kind(Target.ACCOUNT, {"told": "yes"}),
 }
 CHOICES: dict[str, tuple[str, ...]] = {
     "field": ("quantity", "price"),
     "mode": ("snapshot", "update"),
     "how": ("abort", "close"),
+    "command": ("any", "new", "amend", "cancel"),
+    "told": ("yes", "no"),
+    "until": ("over", "subscribed"),
 }
 STATUSES = (400, 403, 404, 418, 429, 500, 502, 503, 504)
 #: name → (least, most) of a number.
 BOUNDS: dict[str, tuple[float, float]] = {
     "frames": (1, 1000),
+    "orders": (1, 1000),
     "bytes": (1, 1_000_000),
     "ms": (1, 86_400_000),
     "seconds": (0, 86_400),
     "cuts": (1, 1000),
+    "cut": (0, 1),
     "pause": (0.001, 3600),
     "retry_after": (0, 86_400),
     "behind": (1, FOR_EVER),
@@ -94,8 +112,9 @@ BOUNDS: dict[str, tuple[float, float]] = {
 COMMON: dict[str, object] = {"symbol": "", "stream": "", "connection": 0, "path": "", "times": 1}
 
 _WHEN = re.compile(
-    r"(?:(?P<now>now)|after (?P<after>\d+) frames?|at (?P<at>\d+(?:\.\d+)?) ?s"
-    r"|every (?:(?P<every>\d+) frames?|(?P<period>\d+(?:\.\d+)?) ?s)(?: jitter (?P<jitter>\d+(?:\.\d+)?))?"
+    r"(?:(?P<now>now)|after (?P<after>\d+) (?P<unit>frames?|orders?)|at (?P<at>\d+(?:\.\d+)?) ?s"
+    r"|every (?:(?P<every>\d+) (?P<units>frames?|orders?)|(?P<period>\d+(?:\.\d+)?) ?s)"
+    r"(?: jitter (?P<jitter>\d+(?:\.\d+)?))?"
     r"|on rest(?: after (?P<skip>\d+))?)\Z"
 )
 _WORD = re.compile(r"([a-z_0-9]+)=(\S+)\Z")
@@ -105,9 +124,9 @@ _WORD = re.compile(r"([a-z_0-9]+)=(\S+)\Z")
 class When:
     """When a fault happens. Of the fields one is set, none means now.
 
-    after_frames: on the first matching frame behind so many; at_s: so long after the script came into force;
-    every_frames, every_s: again and again, each time earlier or later by up to the share `jitter`; on_rest:
-    with a REST request, behind `after_requests` others.
+    after_frames: on the first matching frame (or order) behind so many; at_s: so long after the script came
+    into force; every_frames, every_s: again and again, each time earlier or later by up to the share
+    `jitter`; on_rest: with a REST request, behind `after_requests` others.
     """
 
     after_frames: int = 0
@@ -210,6 +229,13 @@ def parse_faults(text: str, venue: str, source: str = "faults") -> list[Fault]:
     return found
 
 
+def refuse_order_faults(faults: list[Fault]) -> None:
+    """Raise FaultScriptError for faults that meet orders, at a venue that takes none."""
+    for fault in faults:
+        if fault.target in (Target.ORDER, Target.ACCOUNT):
+            raise FaultScriptError(f"line {fault.line}: {fault.what}: this venue does not trade")
+
+
 def _parse_entry(words: str, line: int, venue: str) -> Fault:
     head, colon, rest = words.partition(": ")
     if not colon:
@@ -219,6 +245,8 @@ def _parse_entry(words: str, line: int, venue: str) -> Fault:
     kind = KINDS.get(what)
     if kind is None:
         raise FaultScriptError(f"there is no fault {what!r}; known: {', '.join(sorted(KINDS))}")
+    if (when.after_frames or when.every_frames) and (" order" in head) != (kind.target is Target.ORDER):
+        raise FaultScriptError(f"{what} counts {'orders' if kind.target is Target.ORDER else 'frames'}")
     if kind.venues and venue not in kind.venues:
         raise FaultScriptError(f"{what} exists at {', '.join(kind.venues)} only, not at {venue}")
     values: dict[str, object] = dict(kind.parameters)
@@ -249,6 +277,8 @@ def _check_whom(what: str, kind: Kind, given: set[str], when: When) -> None:
         Target.CLIENT: ("path",),
         Target.VENUE: ("path", "symbol", "stream", "connection", "times"),
         Target.REST: ("stream", "connection"),
+        Target.ORDER: ("path", "stream", "connection"),
+        Target.ACCOUNT: ("path", "symbol", "stream", "connection", "times"),
     }[kind.target]
     if when.on_rest:
         useless = tuple(name for name in useless if name != "path")
@@ -263,8 +293,8 @@ def _parse_when(text: str) -> When:
     match = _WHEN.match(text)
     if match is None:
         raise FaultScriptError(
-            f"{text!r} is no time of a fault: now, after N frames, at T s, every N frames [jitter J],"
-            " every T s [jitter J], on rest [after N]"
+            f"{text!r} is no time of a fault: now, after N frames (orders), at T s, every N frames (orders)"
+            " [jitter J], every T s [jitter J], on rest [after N]"
         )
     if match["now"]:
         return When()

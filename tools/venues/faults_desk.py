@@ -7,68 +7,30 @@ asked for.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from asyncio import TimerHandle
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import orjson
 from picows import WSCloseCode
 
-from tools.venues.faults import Fault, FaultScriptError, Target, parse_faults
+from tools.venues.faults import Fault, FaultScriptError, Target, parse_faults, refuse_order_faults
 from tools.venues.faults_frames import OkxFrames, Seen, frame_reader, join_frames, split_frames
-from tools.venues.protocol import HttpReply, HttpRequest
+from tools.venues.faults_tracks import Line, Track, fault_ends
+from tools.venues.protocol import CONTROL_PATH, Handler, HttpReply, HttpRequest, settled
 from tools.venues.synthetic_source import SyntheticSource
 from tools.venues.views import ViewMarket
 
 if TYPE_CHECKING:
     from tools.venues.server import Client, Hub
+    from tools.venues.trading.desk import TradingDesk
 
 FAULTS_PATH = "/ringlane/faults"
 NUMBERS_JUMP = 1_000_000
 REASONS = {418: "Way too many requests; IP banned.", 429: "Too many requests."}
-
-
-@dataclass(slots=True)
-class Track:
-    """A fault of the script and what became of it."""
-
-    fault: Fault
-    chance: random.Random
-    matched: int = 0
-    due: int = 0
-    left: int = 0
-    done: int = 0
-    first_s: float = -1.0
-    symbol: str = ""
-    client: int = 0
-    timer: TimerHandle | None = None
-
-    def statistics(self) -> dict[str, object]:
-        """Return how often it happened, when first, and to whom then."""
-        return {
-            "fault": self.fault.what,
-            "line": self.fault.line,
-            "text": self.fault.text,
-            "count": self.done,
-            "first_s": round(self.first_s, 3) if self.done else None,
-            "symbol": self.symbol,
-            "connection": self.client,
-        }
-
-
-@dataclass(slots=True)
-class Line:
-    """What the desk knows of one client: frames that wait, numbers that were shifted, silences."""
-
-    shifts: dict[str, int] = field(default_factory=dict)
-    #: id of a track → frames held back, and behind how many others (reorder) or until when (delay)
-    late: dict[int, tuple[bytes, Seen, int]] = field(default_factory=dict)
-    held: dict[int, list[bytes]] = field(default_factory=dict)
-    quiet_until: dict[int, float] = field(default_factory=dict)
-    behind: list[bytes] = field(default_factory=list)
 
 
 class FaultDesk:
@@ -89,18 +51,34 @@ class FaultDesk:
         self._lines: dict[Client, Line] = {}
         self._shifts: dict[str, int] = {}
         self._closed_until = 0.0
+        #: stream → what it said last of the venue itself
+        self.notices: dict[str, bytes] = {}
         self._started_s = time.monotonic()
         self._timers: set[TimerHandle] = set()
+        self._trading: TradingDesk | None = None
+
+    def bind_trading(self, desk: TradingDesk) -> None:
+        """Say who does the faults that meet orders."""
+        self._trading = desk
+        desk.faults.bind(self._count, lambda track, key: self._note(track, key, None))
 
     # ---- the script ---------------------------------------------------------------------------
 
     def add(self, faults: list[Fault]) -> None:
-        """Bring faults into force; their times count from now. Needs the running loop."""
+        """Bring faults into force; their times count from now. Needs the running loop.
+
+        Raises:
+            FaultScriptError: one meets orders, and this venue does not trade.
+        """
+        if self._trading is None:
+            refuse_order_faults(faults)
         if faults and not self._tracks:
             self._arm()
         for fault in faults:
             track = Track(fault, random.Random(f"{self._seed}:{len(self._tracks)}"))
             self._tracks.append(track)
+            if self._trading is not None and fault.target is Target.ORDER:
+                self._trading.faults.add(track)
             when = fault.when
             if when.at_s or when.every_s:
                 self._schedule(track, when.at_s or self._period(track, when.every_s))
@@ -124,10 +102,9 @@ class FaultDesk:
         """Take faults of a POST body into force, or tell with GET what happened."""
         if request.method == "POST":
             try:
-                found = parse_faults(request.body.decode(), self._hub.protocol.name)
+                self.add(parse_faults(request.body.decode(), self._hub.protocol.name))
             except (FaultScriptError, UnicodeDecodeError) as error:
                 return HttpReply(400, orjson.dumps({"error": str(error)}))
-            self.add(found)
         elif request.method != "GET":
             return HttpReply(405, orjson.dumps({"error": "POST a script or GET what happened"}))
         return HttpReply(200, orjson.dumps({"faults": self.statistics()}))
@@ -160,6 +137,9 @@ class FaultDesk:
         if fault.target is Target.VENUE:
             self._note(track, "", None)
             self._to_venue(track)
+        elif fault.target is Target.ACCOUNT:
+            if self._trading is not None and self._trading.trading.expire(fault.word("told") == "yes"):
+                self._note(track, "", None)
         elif fault.target is Target.CLIENT:
             clients = [
                 one for one in sorted(self._hub.clients, key=_number) if self._meets_client(fault, one)
@@ -207,7 +187,7 @@ class FaultDesk:
         by = line.shifts.get(seen.symbol, self._shifts.get(seen.symbol, 0))
         frames = [self._reader.shift(payload, by)] if by and seen.kind in ("depth", "bbo") else [payload]
         for number, track in enumerate(self._tracks):
-            if not self._meets_frame(track.fault, client, seen):
+            if track.fault.target is Target.ORDER or not self._meets_frame(track.fault, client, seen):
                 continue
             if track.due:
                 self._count(track, client)
@@ -218,7 +198,7 @@ class FaultDesk:
             frames = self._hold(track, number, line, frames, seen)
         out += frames
 
-    def _count(self, track: Track, client: Client) -> None:
+    def _count(self, track: Track, client: Client | None = None) -> None:
         track.matched += 1
         if track.matched < track.due:
             return
@@ -231,8 +211,7 @@ class FaultDesk:
             return False
         if not fault.symbol:
             return True
-        symbol_of = self._hub.protocol.symbol_of
-        return any(symbol_of(name).lower().endswith(fault.symbol.lower()) for name in client.subscriptions)
+        return any(self._is_of(name, fault.symbol) for name in client.subscriptions)
 
     @staticmethod
     def _meets_frame(fault: Fault, client: Client, seen: Seen) -> bool:
@@ -250,7 +229,7 @@ class FaultDesk:
         changed = self._change(track, number, client, line, frames[-1], seen)
         if changed is None:
             return frames
-        track.left -= 1
+        track.left -= fault_ends(track.fault)
         self._note(track, seen.symbol, client)
         return frames[:-1] + changed
 
@@ -285,7 +264,7 @@ class FaultDesk:
                 made = reader.set_back(frame, int(fault.number("ms")))
             case "sequence_reset":
                 made = self._reset(fault, client, line, frame, seen)
-            case _ if number in line.quiet_until:
+            case _ if number in line.quiet_until or number in line.healed:
                 return None
             case _:
                 self._open_window(track, number, client, line)
@@ -297,6 +276,8 @@ class FaultDesk:
     def _open_window(self, track: Track, number: int, client: Client, line: Line) -> None:
         fault = track.fault
         seconds = fault.number("ms") / 1000 if fault.what == "delay" else fault.number("seconds")
+        if fault.what == "mute":
+            seconds = seconds or math.inf
         line.quiet_until[number] = time.monotonic() + seconds
         if fault.what == "delay":
             line.held[number] = []
@@ -322,7 +303,21 @@ class FaultDesk:
             return []
         if number not in line.held:
             del line.quiet_until[number]
+            line.healed.add(number)
         return frames
+
+    def on_subscribe(self, client: Client, name: str) -> None:
+        """Let a stream that a client subscribes to anew be heard again, if its silence ends with that."""
+        line = self._lines.get(client)
+        for number, track in enumerate(self._tracks) if line is not None else ():
+            fault = track.fault
+            if line is None or fault.what != "mute" or fault.word("until") != "subscribed":
+                continue
+            if self._is_of(name, fault.symbol) and line.quiet_until.pop(number, None) is not None:
+                line.healed.add(number)
+
+    def _is_of(self, name: str, symbol: str) -> bool:
+        return self._hub.protocol.symbol_of(name).lower().endswith(symbol.lower())
 
     def _release(self, number: int, client: Client, line: Line) -> None:
         line.quiet_until.pop(number, None)
@@ -396,12 +391,12 @@ class FaultDesk:
             self._storm(int(fault.number("cuts")), fault.number("pause"))
             return
         seconds = fault.number("seconds")
-        self._closed_until = time.monotonic() + seconds
         source = self._hub.protocol.source
-        notice = self._reader.notice(source.now_ms(), seconds)
-        stream = source.streams.get(notice[0]) if notice is not None else None
-        if notice is not None and stream is not None:
-            stream.publish(notice[1])
+        self._say("ongoing", source.now_ms() + round(seconds * 1000))
+        self._later(seconds, self._say, "completed", source.now_ms() + round(seconds * 1000))
+        if not fault.number("cut"):
+            return
+        self._closed_until = time.monotonic() + seconds
         by = int(fault.number("by")) or -NUMBERS_JUMP
         for client in list(self._hub.clients):
             client.write()
@@ -416,6 +411,16 @@ class FaultDesk:
             for symbol in source.symbols:
                 self._shifts[symbol.rpartition("/")[2]] = by
 
+    def _say(self, state: str, end_ms: int) -> None:
+        """Say of the venue itself how far a maintenance has come, to whoever listens and will."""
+        source = self._hub.protocol.source
+        notice = self._reader.notice(source.now_ms(), end_ms, state)
+        stream = source.streams.get(notice[0]) if notice is not None else None
+        if notice is not None and stream is not None:
+            self.notices[notice[0]] = notice[1]
+            stream.publish(notice[1])
+            self._hub.send()
+
     def _storm(self, cuts: int, pause: float) -> None:
         for client in list(self._hub.clients):
             client.abort()
@@ -429,10 +434,10 @@ class FaultDesk:
 
     # ---- REST ---------------------------------------------------------------------------------
 
-    async def answer(self, request: HttpRequest, handler: Callable[[HttpRequest], HttpReply]) -> HttpReply:
+    async def answer(self, request: HttpRequest, handler: Handler) -> HttpReply:
         """Answer a REST request, with what is wrong now."""
-        if request.path == FAULTS_PATH:
-            return handler(request)
+        if request.path == FAULTS_PATH or request.path.startswith(CONTROL_PATH):
+            return await settled(handler(request))
         if self.is_closed:
             return HttpReply(503, b'{"code":-1016,"msg":"This service is under maintenance."}')
         query = dict(request.query)
@@ -450,7 +455,7 @@ class FaultDesk:
         refused = next((track for track in due if track.fault.what == "http_status"), None)
         if refused is not None:
             return self._refuse(refused, symbol)
-        reply = handler(request)
+        reply = await settled(handler(request))
         by = self._shifts.get(symbol, 0)
         if by and reply.status == 200:
             reply = HttpReply(200, self._reader.shift_body(reply.body, by), reply.headers)

@@ -84,7 +84,7 @@ class FrameReader(ABC):
     def shift_body(self, body: bytes, by: int) -> bytes:
         """Add `by` to the sequence of a REST snapshot."""
 
-    def notice(self, now_ms: int, seconds: float) -> tuple[str, bytes] | None:  # noqa: ARG002
+    def notice(self, now_ms: int, end_ms: int, state: str) -> tuple[str, bytes] | None:  # noqa: ARG002
         """Return (stream, payload) that announces a maintenance; None where the venue has no such stream."""
         return None
 
@@ -205,11 +205,11 @@ class OkxFrames(FrameReader):
             return None
         return payload[: match.start(2)] + b"%d" % (int(match.group(2)) ^ 1) + payload[match.end(2) :]
 
-    def notice(self, now_ms: int, seconds: float) -> tuple[str, bytes]:
+    def notice(self, now_ms: int, end_ms: int, state: str) -> tuple[str, bytes]:
         """Return a message of the status channel ("Status / WS / Status channel")."""
         row = {
-            "title": "Trading system upgrade", "state": "ongoing", "begin": str(now_ms), "href": "",
-            "end": str(now_ms + round(seconds * 1000)), "serviceType": "0", "system": "unified",
+            "title": "Trading system upgrade", "state": state, "begin": str(now_ms), "href": "",
+            "end": str(end_ms), "serviceType": "0", "system": "unified",
             "scheDesc": "", "maintType": "1", "env": "1", "preOpenBegin": "", "ts": str(now_ms),
         }  # fmt: skip
         return "status", orjson.dumps({"arg": {"channel": "status"}, "data": [row]})
@@ -250,11 +250,11 @@ class BybitFrames(FrameReader):
         """Add `by` to u."""
         return self.shift(body, by)
 
-    def notice(self, now_ms: int, seconds: float) -> tuple[str, bytes]:
+    def notice(self, now_ms: int, end_ms: int, state: str) -> tuple[str, bytes]:
         """Return a message of the topic system.status ("Websocket Stream / Public / System Status")."""
         row = {
-            "id": "maintenance", "title": "System maintenance", "state": "ongoing", "begin": str(now_ms),
-            "end": str(now_ms + round(seconds * 1000)), "href": "", "serviceTypes": [2], "product": [1, 2],
+            "id": "maintenance", "title": "System maintenance", "state": state, "begin": str(now_ms),
+            "end": str(end_ms), "href": "", "serviceTypes": [2], "product": [1, 2],
             "uidSuffix": [], "maintainType": "1", "env": "1",
         }  # fmt: skip
         return "status/system.status", orjson.dumps({"topic": "system.status", "ts": now_ms, "data": [row]})

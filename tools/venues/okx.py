@@ -178,7 +178,7 @@ class Okx(VenueProtocol):
             return rest_error(429, 50011, "Too Many Requests")
         query = dict(request.query)
         if request.path == "/api/v5/public/time":
-            return rest_answer([{"ts": str(self.source.now_ms())}])
+            return rest_answer([{"ts": str(self.source.clock_ms())}])
         if request.path == "/api/v5/public/instruments":
             return self._instruments(query)
         if request.path == "/api/v5/system/status":

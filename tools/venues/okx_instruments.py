@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 
 from tools.venues.protocol import VenueInstrument
 
@@ -63,6 +64,11 @@ def make_instruments(count: int, seed: int) -> list[tuple[VenueInstrument, int, 
     return rows
 
 
+def instrument_code(symbol: str) -> int:
+    """Return the number by which order requests name an instrument."""
+    return zlib.crc32(symbol.encode()) & 0x3FFFFFFF or 1
+
+
 def instrument_row(item: VenueInstrument, state: str, now_ms: int) -> dict[str, object]:
     """Return an instrument as "GET / Instruments" and the instruments channel have it."""
     is_swap = item.category == SWAP
@@ -83,7 +89,7 @@ def instrument_row(item: VenueInstrument, state: str, now_ms: int) -> dict[str, 
         "instCategory": "1",
         "instFamily": pair if is_swap else "",
         "instId": item.symbol,
-        "instIdCode": 10_000 + sum(item.symbol.encode()),
+        "instIdCode": instrument_code(item.symbol),
         "instType": item.category,
         "lever": "50" if is_swap else "10",
         "listTime": str(LISTED_MS),

@@ -110,6 +110,12 @@ class OkxCodec(CaptureCodec):
                 if row.get(price):
                     yield row[price], row[quantity]
 
+    def trades(self, payload: bytes) -> Iterator[tuple[str, str, bool]]:
+        """Yield price, quantity and whether the buyer came of each trade."""
+        for row in orjson.loads(payload)["data"]:
+            if row.get("tradeId") and row.get("side"):
+                yield row["px"], row["sz"], row["side"] == "buy"
+
     def instrument(self, symbol: str, price_decimals: int, quantity_decimals: int) -> VenueInstrument:
         """Make an instrument from what was seen of it; its contract value is unknown and taken for 1."""
         base, _, rest = symbol.partition("-")

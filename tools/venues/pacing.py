@@ -9,16 +9,17 @@ ELAPSED_MAX_NS = 5_000_000
 
 
 class LatenessMeter:
-    """Counts how late updates were sent against the moment they were due, in buckets of 0.1 ms up to 1 s."""
+    """Counts how late updates were sent against the moment they were due, in 10,000 buckets (of 0.1 ms)."""
 
-    def __init__(self) -> None:
+    def __init__(self, bucket_ns: int = BUCKET_NS) -> None:
+        self._bucket_ns = bucket_ns
         self._counts = [0] * BUCKETS
         self.count = 0
         self.ns_max = 0
 
     def record(self, late_ns: int, updates: int = 1) -> None:
         """Count `updates` that were `late_ns` late; early counts as on time."""
-        self._counts[min(max(late_ns, 0) // BUCKET_NS, BUCKETS - 1)] += updates
+        self._counts[min(max(late_ns, 0) // self._bucket_ns, BUCKETS - 1)] += updates
         self.count += updates
         self.ns_max = max(self.ns_max, late_ns)
 
@@ -29,7 +30,7 @@ class LatenessMeter:
         for index, count in enumerate(self._counts):
             seen += count
             if count and seen >= wanted:
-                return (index + 1) * BUCKET_NS
+                return (index + 1) * self._bucket_ns
         return 0
 
     def statistics(self) -> dict[str, int]:

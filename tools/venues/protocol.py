@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: lots, category, contract value) of one instrument, as a market takes them
 MarketRow = tuple[str, int, int, int, int, int, float, int, float]
 
+#: REST paths that are not the venue's: its own books, for tests.
+CONTROL_PATH = "/sim/"
 #: What an instrument goes through at run time.
 TRADING, PRELAUNCH, CLOSING, CLOSED = "trading", "prelaunch", "closing", "closed"
 
@@ -53,32 +55,50 @@ class VenueInstrument:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a websocket upgrade leads: path category, payload form, and the streams named in the URL."""
+    """Where a websocket upgrade leads: path category, payload form, and the streams named in the URL.
+
+    is_trading: it is for order entry or a private stream; `note`: what else its path says.
+    """
 
     category: str
     combined: bool
     streams: tuple[str, ...] = ()
+    is_trading: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One parsed REST request; header names in lower case, query in the order sent."""
+    """One parsed REST request; header names in lower case, query in the order sent, target as it came."""
 
     method: str
     path: str
     query: tuple[tuple[str, str], ...]
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """One REST reply; the body is JSON unless `content_type` says otherwise."""
+    """One REST reply; the body is JSON unless `content_type` says otherwise.
+
+    Status 0: none at all, the connection ends without a word.
+    """
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json;charset=UTF-8"
+
+
+#: Answers a REST request, at once or later.
+Handler = Callable[[HttpRequest], HttpReply | Awaitable[HttpReply]]
+
+
+async def settled(reply: HttpReply | Awaitable[HttpReply]) -> HttpReply:
+    """Return a reply, waiting for it if it comes later."""
+    return reply if isinstance(reply, HttpReply) else await reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +139,18 @@ class Subscriber(ABC):
     def unsubscribe(self, names: list[str]) -> None:
         """Drop the named subscriptions; unknown names are ignored."""
 
+    @abstractmethod
+    def say(self, frame: bytes) -> None:
+        """Send a text frame soon, together with others of this moment."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End the connection without a word."""
+
+    @abstractmethod
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame with the reason, then end the connection."""
+
 
 class MarketSource(ABC):
     """Where the market comes from: a capture or a synthetic market.
@@ -155,7 +187,11 @@ class MarketSource(ABC):
 
     @abstractmethod
     def now_ms(self) -> int:
-        """Return venue time in milliseconds since 1970."""
+        """Return the time of the newest event in milliseconds since 1970."""
+
+    def clock_ms(self) -> int:
+        """Return what the venue's clock shows, as who asks for its time is told."""
+        return self.now_ms()
 
     @abstractmethod
     async def play(self, flush: Flush) -> None:

@@ -115,6 +115,10 @@ class CaptureCodec(ABC):
     def prices(self, payload: bytes) -> Iterator[tuple[str, str]]:
         """Yield (price text, quantity text) of everything in a frame that has a price."""
 
+    def trades(self, payload: bytes) -> Iterator[tuple[str, str, bool]]:  # noqa: ARG002
+        """Yield (price text, quantity text, whether the buyer came) of the public trades in a frame."""
+        yield from ()
+
     @abstractmethod
     def instrument(self, symbol: str, price_decimals: int, quantity_decimals: int) -> VenueInstrument:
         """Make an instrument from its key and the decimals seen; tick and lot are a unit of the last one."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
 from tools.venues.errors import ListenError, bind_reason
-from tools.venues.protocol import HttpReply, HttpRequest
+from tools.venues.protocol import Handler, HttpReply, HttpRequest, settled
 
 HEAD_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 64 * 1024
@@ -62,7 +63,9 @@ def parse_head(head: bytes) -> HttpRequest:
     if version == "HTTP/1.0":
         headers.setdefault("connection", "close")
     url = urlsplit(target)
-    return HttpRequest(method, url.path, tuple(parse_qsl(url.query, keep_blank_values=True)), headers)
+    return HttpRequest(
+        method, url.path, tuple(parse_qsl(url.query, keep_blank_values=True)), headers, target=target
+    )
 
 
 def _body_bytes(request: HttpRequest) -> int:
@@ -90,20 +93,18 @@ def encode_reply(reply: HttpReply, keep_alive: bool, head_only: bool = False) ->
 
 
 class RestServer:
-    """Listens on one port and answers every request with `handler`, which must not block.
+    """Listens on one port and answers every request with `handler`, which may answer later but not block.
 
     `spoil` is asked instead of the handler, and given it, once faults of the venue are wanted.
     """
 
-    def __init__(self, handler: Callable[[HttpRequest], HttpReply]) -> None:
+    def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self.requests: dict[str, int] = {}
         self.statuses: dict[int, int] = {}
-        self.spoil: (
-            Callable[[HttpRequest, Callable[[HttpRequest], HttpReply]], Awaitable[HttpReply]] | None
-        ) = None
+        self.spoil: Callable[[HttpRequest, Handler], Awaitable[HttpReply]] | None = None
         self.malformed = 0
         self.port = 0
 
@@ -145,7 +146,7 @@ class RestServer:
                 size = _body_bytes(request)
                 if size:
                     body = await reader.readexactly(size)
-                    request = HttpRequest(request.method, request.path, request.query, request.headers, body)
+                    request = replace(request, body=body)
         except _Refused as refused:
             self.malformed += 1
             reply = HttpReply(refused.status, refused.reason.encode() + b"\n", content_type="text/plain")
@@ -154,7 +155,11 @@ class RestServer:
             return False
         self.requests[request.path] = self.requests.get(request.path, 0) + 1
         keep = request.headers.get("connection", "").lower() != "close"
-        reply = self._handler(request) if self.spoil is None else await self.spoil(request, self._handler)
+        answered = self._handler(request) if self.spoil is None else self.spoil(request, self._handler)
+        reply = await settled(answered)
+        if not reply.status:
+            writer.transport.abort()
+            return False
         self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
         writer.write(encode_reply(reply, keep, request.method == "HEAD"))
         await writer.drain()

@@ -9,7 +9,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TextIO
@@ -21,7 +21,7 @@ from tools.venues.binance_usdm import BinanceUsdm
 from tools.venues.bybit import Bybit
 from tools.venues.capture_source import CaptureSettings, CaptureSource
 from tools.venues.errors import SettingsError
-from tools.venues.faults import read_faults
+from tools.venues.faults import read_faults, refuse_order_faults
 from tools.venues.faults_desk import FAULTS_PATH, FaultDesk
 from tools.venues.okx import Okx
 from tools.venues.protocol import HttpReply, HttpRequest, MarketSource, VenueProtocol
@@ -29,6 +29,9 @@ from tools.venues.rest import RestServer
 from tools.venues.server import Hub
 from tools.venues.synthetic_source import SyntheticSettings, SyntheticSource
 from tools.venues.tls import TlsFiles
+from tools.venues.trading.control import Control
+from tools.venues.trading.run_trading import Trading
+from tools.venues.trading.settings import TradingSettings, build_trading, waker
 
 PROTOCOLS: dict[str, Callable[[], VenueProtocol]] = {
     BinanceUsdm.name: BinanceUsdm,
@@ -50,7 +53,8 @@ class VenueSettings:
     every_change: streams of levels send each change at once instead of in the venue's intervals;
     with_checksum: OKX books carry checksums;
     start: `subscribed` waits until `clients_wanted` connections have subscribed, `immediately` does not;
-    faults: a fault script or the name of its file; parent_pid: end with that process;
+    faults: a fault script or the name of its file; parent_pid: end with that process; trading: how it trades,
+    None = market data only;
     0 turns any of the `_s` and `parent_pid` fields off.
     """
 
@@ -72,6 +76,7 @@ class VenueSettings:
     statistics: str = "none"
     parent_pid: int = 0
     faults: str = ""
+    trading: TradingSettings | None = field(default_factory=TradingSettings)
 
 
 def make_protocol(settings: VenueSettings) -> VenueProtocol:
@@ -136,14 +141,37 @@ class VenueRun:
         self.rest = RestServer(self._on_http)
         seed = settings.market.seed if isinstance(settings.market, SyntheticSettings) else 0
         self.faults = FaultDesk(self.hub, seed, self._arm)
+        self.trading = self._build_trading(seed)
         self._script = read_faults(settings.faults, settings.name) if settings.faults else []
+        if self.trading is None:
+            refuse_order_faults(self._script)
         self.ready: dict[str, object] = {}
         self._stop = asyncio.Event()
         self._play: asyncio.Task[None] | None = None
 
-    def _on_http(self, request: HttpRequest) -> HttpReply:
+    def _build_trading(self, seed: int) -> Trading | None:
+        if self.settings.trading is None:
+            return None
+        built = build_trading(
+            self.settings.trading, self.protocol, self.source, seed, waker(self._on_trading_due)
+        )
+        if built is None:
+            return None
+        self.hub.trading = built.desk.trading
+        self.faults.bind_trading(built.desk)
+        return Trading(built, self.hub, Control(built.desk, self.faults.on_http), self.source)
+
+    def _on_trading_due(self) -> None:
+        if self.trading is not None:
+            self.trading.run()
+
+    def _on_http(self, request: HttpRequest) -> HttpReply | Awaitable[HttpReply]:
         if request.path == FAULTS_PATH:
             return self.faults.on_http(request)
+        if self.trading is not None:
+            reply = self.trading.on_http(request)
+            if reply is not None:
+                return reply
         return self.protocol.on_http(request)
 
     def _arm(self) -> None:
@@ -175,6 +203,8 @@ class VenueRun:
             "symbols": [item.symbol for item in self.source.instruments()],
             "keys": list(self.source.symbols),
         }
+        if self.trading is not None:
+            self.ready.update(self.trading.start(str(self.ready["ws"]), str(self.ready["rest"])))
         self._play = asyncio.ensure_future(self._play_when_ready())
         self._play.add_done_callback(self._on_played)
 
@@ -208,6 +238,8 @@ class VenueRun:
     async def stop(self) -> None:
         """Stop playing and close every connection."""
         self.faults.stop()
+        if self.trading is not None:
+            self.trading.stop()
         if self._play is not None and not self._play.done():
             self._play.cancel()
             await asyncio.wait([self._play])
@@ -239,6 +271,7 @@ class VenueRun:
             "rest_statuses": {str(status): count for status, count in sorted(self.rest.statuses.items())},
             "faults": self.faults.statistics(),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
+            **({"trading": self.trading.control.statistics()} if self.trading is not None else {}),
             **self.source.statistics(),
         }
 

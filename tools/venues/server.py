@@ -24,10 +24,11 @@ from picows import (
 
 from tools.venues.errors import ListenError, bind_reason
 from tools.venues.fanout import Outbox, Stream
-from tools.venues.protocol import Flush, HttpReply, Route, Subscriber, VenueProtocol
+from tools.venues.protocol import Flush, HttpReply, Limits, Route, Subscriber, VenueProtocol
 
 if TYPE_CHECKING:
     from tools.venues.faults_desk import FaultDesk
+    from tools.venues.trading.desk import VenueTrading
 
 HIGH_WATER_BYTES = 256 * 1024
 CLOSE_GRACE_S = 0.5
@@ -74,20 +75,22 @@ class Client(WSListener, Subscriber):
         self._welcomes: list[bytes] = []
         self.number = 0
         self.notes: dict[str, object] = {}
+        self.limits = hub.limits_of(route)
+        self._is_flush_due = False
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         """Join the hub and subscribe to what the URL names."""
         self.transport = transport
         transport.underlying_transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self._cut = asyncio.get_running_loop().call_later(
-            self.hub.protocol.limits.connection_s,
+            self.limits.connection_s,
             self.close,
             WSCloseCode.GOING_AWAY,
             "connection lifetime is over",
         )
         self._pong_s = self._heard_s = self._spoke_s = asyncio.get_running_loop().time()
         self._arm_ping()
-        if self.hub.protocol.limits.idle_s:
+        if self.limits.idle_s:
             self._check_idle()
         self.hub.join(self)
         if self.route.streams:
@@ -116,14 +119,14 @@ class Client(WSListener, Subscriber):
             self._on_text(frame)
 
     def _arm_ping(self) -> None:
-        interval_s = self.hub.protocol.limits.ping_interval_s
+        interval_s = self.limits.ping_interval_s
         if interval_s:
             self._ping = asyncio.get_running_loop().call_later(interval_s, self._send_ping)
 
     def _send_ping(self) -> None:
         # picows' own pings do not allow an answer that takes longer than the interval, as the venue does
         now = asyncio.get_running_loop().time()
-        if now - self._pong_s > self.hub.protocol.limits.pong_timeout_s:
+        if now - self._pong_s > self.limits.pong_timeout_s:
             self.close(WSCloseCode.POLICY_VIOLATION, "no pong in time")
         elif self.is_deaf:
             self._arm_ping()
@@ -132,7 +135,7 @@ class Client(WSListener, Subscriber):
             self._arm_ping()
 
     def _check_idle(self) -> None:
-        limits, loop = self.hub.protocol.limits, asyncio.get_running_loop()
+        limits, loop = self.limits, asyncio.get_running_loop()
         last_s = max(self._heard_s, self._spoke_s) if limits.idle_counts_sent else self._heard_s
         left_s = last_s + limits.idle_s - loop.time()
         if left_s > 0:
@@ -142,7 +145,7 @@ class Client(WSListener, Subscriber):
 
     def _on_text(self, frame: WSFrame) -> None:
         self._fragments.append(frame.get_payload_as_bytes())
-        limit = self.hub.protocol.limits.request_bytes
+        limit = self.limits.request_bytes
         if sum(map(len, self._fragments)) > limit:
             self.hub.statistics.protocol_errors += 1
             self._fragments.clear()
@@ -155,7 +158,21 @@ class Client(WSListener, Subscriber):
         if self.closing or not self._within_rate():
             return
         self.hub.statistics.requests += 1
-        self._answer(self.hub.protocol.on_text(self, text))
+        if self.route.is_trading and self.hub.trading is not None:
+            self.hub.trading.on_text(self, text)
+        else:
+            self._answer(self.hub.protocol.on_text(self, text))
+
+    def say(self, frame: bytes) -> None:
+        """Send a text frame soon, together with others of this moment."""
+        self.outbox.append(frame)
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        self.write()
 
     def _answer(self, replies: list[bytes]) -> None:
         # answers first, then what new streams begin with; nothing of those streams can have come between
@@ -170,7 +187,7 @@ class Client(WSListener, Subscriber):
             self._window_s = now
             self._window_requests = 0
         self._window_requests += 1
-        limit = self.hub.protocol.limits.requests_per_s
+        limit = self.limits.requests_per_s
         if not limit or self._window_requests <= limit:
             return True
         if not self.closing:
@@ -187,7 +204,7 @@ class Client(WSListener, Subscriber):
                 self.hub.statistics.refused_requests += 1
                 return reason
             found[name] = stream
-        limit = self.hub.protocol.limits.streams
+        limit = self.limits.streams
         if limit and len(self.subscriptions.keys() | found.keys()) > limit:
             self.hub.statistics.refused_requests += 1
             return f"a connection listens to at most {limit} streams"
@@ -196,6 +213,9 @@ class Client(WSListener, Subscriber):
             if stream is not None:
                 stream.add(self.outbox)
                 welcome = self.hub.protocol.source.welcome(name)
+                if self.hub.faults is not None:
+                    self.hub.faults.on_subscribe(self, name)
+                    welcome = welcome or self.hub.faults.notices.get(name)
                 if welcome:
                     self._welcomes.append(welcome)
         if found:
@@ -319,6 +339,8 @@ class Hub(Flush):
         self._server: asyncio.Server | None = None
         self._connects: deque[float] = deque()
         self.port = 0
+        #: Order entry and private streams; None where the venue has market data only.
+        self.trading: VenueTrading | None = None
         #: What passes frames on with faults; None as long as nobody asked for one.
         self.faults: FaultDesk | None = None
 
@@ -358,7 +380,9 @@ class Hub(Flush):
 
     def _on_upgrade(self, request: WSUpgradeRequest) -> Client | WSUpgradeResponseWithListener:
         target = request.path.decode("ascii", "replace")
-        route = self.protocol.route(target)
+        route = self.trading.route(target) if self.trading is not None else None
+        if route is None:
+            route = self.protocol.route(target)
         if isinstance(route, Route) and not self._may_connect():
             route = self.protocol.refuse_connect()
         if isinstance(route, Route) and self.faults is not None and self.faults.is_closed:
@@ -412,10 +436,19 @@ class Hub(Flush):
         self.statistics.clients += 1
         client.number = self.statistics.clients
         self.statistics.clients_peak = max(self.statistics.clients_peak, len(self.clients))
+        if self.trading is not None and client.route.is_trading:
+            self.trading.on_join(client)
 
     def leave(self, client: Client) -> None:
         """Forget a client."""
         self.clients.discard(client)
+        if self.trading is not None and client.route.is_trading:
+            self.trading.on_leave(client)
+
+    def limits_of(self, route: Route) -> Limits:
+        """Return the limits of a connection."""
+        limits = self.protocol.limits
+        return self.trading.limits_of(route, limits) if self.trading and route.is_trading else limits
 
     def on_subscribed(self) -> None:
         """Let a waiting source start once enough clients have subscribed."""

@@ -19,6 +19,7 @@ cdef struct sim_book:
     int64_t* lots
     int32_t* orders
     uint8_t* dirty
+    int64_t* own            # of lots: what orders from outside hold there
     int64_t* pending[3]
     int pending_count[3]
     int pending_capacity[3]
@@ -75,6 +76,7 @@ cdef class BookModel:
     cdef int ask_change_count
     cdef sim_trade trades[16]
     cdef int trade_count
+    cdef int64_t trade_before[16]       # at each trade's price, without orders from outside
     cdef bint is_liquidation
 
     cdef int64_t quantity(self, sim_book* book, int64_t price, bint is_bid) noexcept
@@ -90,4 +92,6 @@ cdef class BookModel:
     cdef void regime(self, sim_book* book) noexcept
     cdef void fill(self, sim_book* book) noexcept
     cdef void best(self, sim_book* book, sim_best* out) noexcept
+    cdef bint show(self, sim_book* book, bint is_bid, int64_t price, int64_t lots) noexcept
+    cdef int64_t take(self, sim_book* book, bint buys, int64_t price, int64_t lots) noexcept
     cdef int collect(self, sim_book* book, bint is_bid, int limit, sim_level* out) noexcept

@@ -109,8 +109,11 @@ cdef class BookModel:
         self.touch(book, price, is_bid)
 
     cdef void cancel(self, sim_book* book, int64_t price, bint is_bid) noexcept:
-        cdef int64_t lots = book.lots[price & MASK]
+        # orders from outside are canceled by their owners only
+        cdef int64_t lots = book.lots[price & MASK] - book.own[price & MASK]
         cdef int32_t orders = book.orders[price & MASK]
+        if lots <= 0:
+            return
         self.remove_lots(book, price, is_bid, lots if orders <= 1 else max(1, lots // orders))
 
     cdef void regime(self, sim_book* book) noexcept:
@@ -146,6 +149,7 @@ cdef class BookModel:
             price = book.ask if buys else book.bid
             taken = min(left, book.lots[price & MASK])
             left -= taken
+            self.trade_before[self.trade_count] = max(0, book.lots[price & MASK] - book.own[price & MASK])
             fills = 1 + (book.orders[price & MASK] - 1) * taken // book.lots[price & MASK]
             fills = max(1, min(fills, taken))
             book.trade_id += fills
@@ -197,6 +201,7 @@ cdef class BookModel:
             # the slot changes hands: what waits for the old price stays listed and will read as zero
             book.dirty[leaving & MASK] = 0
             book.lots[leaving & MASK] = 0
+            book.own[leaving & MASK] = 0
             book.orders[leaving & MASK] = 0
             book.low += 1 if up else -1
             if uniform(book.rng) < 0.9:
@@ -220,6 +225,46 @@ cdef class BookModel:
         out.bid.quantity_units = book.lots[book.bid & MASK] * book.info.lot_units
         out.ask.price_units = book.ask * book.info.tick_units
         out.ask.quantity_units = book.lots[book.ask & MASK] * book.info.lot_units
+
+    cdef bint show(self, sim_book* book, bint is_bid, int64_t price, int64_t lots) noexcept:
+        # an order from outside joins (lots > 0) or leaves the queue; False where the window or the other side ends
+        cdef int64_t shown
+        if not book.low <= price < book.low + WINDOW or (price >= book.ask if is_bid else price <= book.bid):
+            return False
+        if lots > 0:
+            book.lots[price & MASK] += lots
+            book.own[price & MASK] += lots
+            book.orders[price & MASK] = max(1, book.orders[price & MASK])
+            if is_bid and price > book.bid:
+                book.bid = price
+            elif not is_bid and price < book.ask:
+                book.ask = price
+            self.touch(book, price, is_bid)
+            return True
+        shown = min(-lots, book.own[price & MASK], book.lots[price & MASK])
+        if shown <= 0:
+            return False
+        book.own[price & MASK] -= shown
+        self.remove_lots(book, price, is_bid, shown)
+        return True
+
+    cdef int64_t take(self, sim_book* book, bint buys, int64_t price, int64_t lots) noexcept:
+        # an order from outside trades at one price; what is not there (a book that moved on) is printed all the same
+        cdef int64_t taken = 0
+        if book.low <= price < book.low + WINDOW and (price >= book.ask if buys else price <= book.bid):
+            taken = min(lots, book.lots[price & MASK])
+        book.aggregate_id += 1
+        book.trade_id += 1
+        self.trades[0].price_units = price * book.info.tick_units
+        self.trades[0].quantity_units = lots * book.info.lot_units
+        self.trades[0].trade_id = book.trade_id
+        self.trades[0].fills = 1
+        self.trades[0].aggregate_id = book.aggregate_id
+        self.trades[0].buyer_is_maker = not buys
+        self.trade_count = 1
+        if taken > 0:
+            self.remove_lots(book, price, not buys, taken)
+        return taken
 
     cdef int collect(self, sim_book* book, bint is_bid, int limit, sim_level* out) noexcept:
         # the best levels of one side, best first

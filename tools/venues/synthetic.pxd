@@ -21,7 +21,13 @@ cdef class Market(BookModel):
     cdef double gap_ns
     cdef char* scratch
     cdef sim_trade fills[256]
+    cdef set watched
+    cdef list tapped
 
+    cdef list foreign(self, sim_book* book, bint is_bid, int limit)
+    cdef sim_book* book_of(self, Py_ssize_t index) except NULL
+    cdef void begin(self, sim_book* book, sim_best* before) noexcept
+    cdef int tap(self, Py_ssize_t index) except -1
     cdef int step(self, Py_ssize_t index) except -1
     cdef int emit(self, Py_ssize_t index, const sim_best* before) except -1
     cdef int emit_liquidation(self, Py_ssize_t index, int64_t now_ms) except -1

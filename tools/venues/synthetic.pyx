@@ -54,6 +54,8 @@ cdef class Market(BookModel):
         self.instruments = len(instruments)
         if self.instruments < 1:
             raise ValueError("a market needs at least one instrument")
+        self.watched = set()
+        self.tapped = []
         self.encoder = encoder
         self.start_ms = start_ms
         self.gap_ns = 1e9 / rate_per_s if rate_per_s > 0 else 1e30
@@ -81,6 +83,7 @@ cdef class Market(BookModel):
                 free(self.books[i].lots)
                 free(self.books[i].orders)
                 free(self.books[i].dirty)
+                free(self.books[i].own)
                 for k in range(SPEEDS):
                     free(self.books[i].pending[k])
         free(self.books)
@@ -110,12 +113,13 @@ cdef class Market(BookModel):
         book.lots = <int64_t*> calloc(WINDOW, sizeof(int64_t))
         book.orders = <int32_t*> calloc(WINDOW, sizeof(int32_t))
         book.dirty = <uint8_t*> calloc(WINDOW, 1)
+        book.own = <int64_t*> calloc(WINDOW, sizeof(int64_t))
         for k in range(SPEEDS):
             book.pending[k] = <int64_t*> malloc(256 * sizeof(int64_t))
             book.pending_capacity[k] = 256
             if book.pending[k] == NULL:
                 raise MemoryError
-        if book.lots == NULL or book.orders == NULL or book.dirty == NULL:
+        if book.lots == NULL or book.orders == NULL or book.dirty == NULL or book.own == NULL:
             raise MemoryError
         book.bid = start_ticks
         book.ask = start_ticks + 1
@@ -215,6 +219,92 @@ cdef class Market(BookModel):
         return (book.events, book.update_id, book.bid * book.info.tick_units, book.ask * book.info.tick_units,
                 bool(book.burst))
 
+    # -- orders from outside
+
+    def watch(self, Py_ssize_t index, bint is_wanted):
+        """Keep the trades of an instrument for `tapped_trades` from now on, or no more; IndexError for an unknown one."""
+        self.book_of(index)
+        if is_wanted:
+            self.watched.add(index)
+        else:
+            self.watched.discard(index)
+
+    def tapped_trades(self):
+        """Return (index, price_units, quantity_units, whether the buyer came, units there before without orders from outside)
+        of the trades of watched instruments since the last call, in order; those made by `take` are not among them."""
+        cdef list found = self.tapped
+        if found:
+            self.tapped = []
+        return found
+
+    def levels(self, Py_ssize_t index, int limit):
+        """Return the best `limit` levels, without orders from outside: (bids, asks) of (price_units, quantity_units)."""
+        cdef sim_book* book = self.book_of(index)
+        return self.foreign(book, True, limit), self.foreign(book, False, limit)
+
+    cdef list foreign(self, sim_book* book, bint is_bid, int limit):
+        cdef list found = []
+        cdef int64_t price = book.bid if is_bid else book.ask
+        cdef int64_t lots
+        while len(found) < limit and book.low <= price < book.low + WINDOW:
+            lots = book.lots[price & MASK] - book.own[price & MASK]
+            if lots > 0:
+                found.append((price * book.info.tick_units, lots * book.info.lot_units))
+            price += -1 if is_bid else 1
+        return found
+
+    def update_id(self, Py_ssize_t index):
+        """Return the number of the book's last change."""
+        return self.book_of(index).update_id
+
+    def take_from(self, Py_ssize_t index, bint buys, int64_t price_units, int64_t quantity_units):
+        """Let an order from outside trade at one price: printed, and gone from the book; return what was really there."""
+        cdef sim_book* book = self.book_of(index)
+        cdef sim_best before
+        cdef int64_t taken
+        self.begin(book, &before)
+        taken = self.take(book, buys, price_units // book.info.tick_units, quantity_units // book.info.lot_units)
+        self.emit(index, &before)
+        return taken * book.info.lot_units
+
+    def show_in(self, Py_ssize_t index, bint is_bid, int64_t price_units, int64_t quantity_units):
+        """Let an order from outside join (more than 0) or leave the queue of a price; False where it can not be shown."""
+        cdef sim_book* book = self.book_of(index)
+        cdef sim_best before
+        self.begin(book, &before)
+        if not self.show(book, is_bid, price_units // book.info.tick_units, quantity_units // book.info.lot_units):
+            return False
+        self.emit(index, &before)
+        return True
+
+    def forget_shown(self, Py_ssize_t index, int64_t price_units, int64_t quantity_units):
+        """Take note that trades which left the book already were for an order from outside."""
+        cdef sim_book* book = self.book_of(index)
+        cdef int64_t price = price_units // book.info.tick_units
+        if book.low <= price < book.low + WINDOW:
+            book.own[price & MASK] -= min(book.own[price & MASK], quantity_units // book.info.lot_units)
+
+    cdef sim_book* book_of(self, Py_ssize_t index) except NULL:
+        if not 0 <= index < self.instruments:
+            raise IndexError(f"no instrument {index}")
+        return &self.books[index]
+
+    cdef void begin(self, sim_book* book, sim_best* before) noexcept:
+        self.best(book, before)
+        self.bid_change_count = 0
+        self.ask_change_count = 0
+        self.trade_count = 0
+        self.is_liquidation = False
+
+    cdef int tap(self, Py_ssize_t index) except -1:
+        cdef int i
+        for i in range(self.trade_count):
+            self.tapped.append((
+                index, self.trades[i].price_units, self.trades[i].quantity_units, not self.trades[i].buyer_is_maker,
+                self.trade_before[i] * self.books[index].info.lot_units,
+            ))
+        return 0
+
     cdef Py_ssize_t pick(self) noexcept:
         cdef Py_ssize_t low, high, middle
         cdef double u
@@ -234,11 +324,10 @@ cdef class Market(BookModel):
     cdef int step(self, Py_ssize_t index) except -1:
         cdef sim_book* book = &self.books[index]
         cdef sim_best before
-        self.best(book, &before)
-        self.bid_change_count = 0
-        self.ask_change_count = 0
-        self.trade_count = 0
+        self.begin(book, &before)
         self.evolve(book)
+        if self.trade_count and self.watched and index in self.watched:
+            self.tap(index)
         book.events += 1
         self.events += 1
         return self.emit(index, &before)
@@ -251,11 +340,14 @@ cdef class Market(BookModel):
         cdef int64_t now_ms = self.start_ms + <int64_t> (self.clock_ns / 1e6)
         cdef uint64_t previous = book.update_id
         cdef uint64_t first = previous + 1 + next_random(book.rng) % 3
+        cdef int changes = self.bid_change_count + self.ask_change_count
         cdef sim_best after
         cdef Stream stream
         cdef int i, k, made
         cdef int64_t tick = book.info.tick_units
-        book.update_id = first + self.bid_change_count + self.ask_change_count - 1
+        # orders from outside make events that change no level: a trade with a queue that is gone, a cancel with nothing to cancel
+        if changes:
+            book.update_id = first + changes - 1
         for i in range(self.trade_count):
             stream = self.stream(index, 5)
             if stream is not None:
@@ -266,7 +358,7 @@ cdef class Market(BookModel):
                 for k in range(self.split_fills(&self.trades[i], book.info.lot_units)):
                     stream.publish_ptr(self.scratch, self.encoder.trade(self.scratch, &book.info, now_ms, &self.fills[k]))
         self.emit_liquidation(index, now_ms)
-        made = 1 + self.trade_count
+        made = self.trade_count
         self.best(book, &after)
         if (after.bid.price_units != before.bid.price_units or after.bid.quantity_units != before.bid.quantity_units
                 or after.ask.price_units != before.ask.price_units
@@ -281,7 +373,8 @@ cdef class Market(BookModel):
         for i in range(self.ask_change_count):
             self.ask_changes[i].quantity_units = self.quantity(book, self.ask_changes[i].price_units // tick, False)
         stream = self.stream(index, 0)
-        if stream is not None:
+        made += 1 if changes else 0
+        if stream is not None and changes:
             stream.publish_ptr(self.scratch, self.encoder.depth(
                 self.scratch, &book.info, now_ms, first, book.update_id, previous, self.bid_changes,
                 self.bid_change_count, self.ask_changes, self.ask_change_count))

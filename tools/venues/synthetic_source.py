@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tools.venues.errors import SettingsError
@@ -24,6 +25,7 @@ from tools.venues.views import ViewMarket
 
 INSTRUMENTS_MAX = 1000
 RATE_MAX = 1_000_000.0
+SKEW_MS_MAX = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,9 @@ class SyntheticSettings:
     instruments: how many; rate_per_s: payloads a second in total on the real-time depth, ticker and
     aggregate trade streams (0: silent); batch_s: timer period; update_limit: end after that many payloads
     (0: never); start_ms: venue time of the first moment (0: now); list_after_s, delist_after_s: one more
-    instrument begins to trade, one ends, so long after the start, announced at half of that time (0: never).
+    instrument begins to trade, one ends, so long after the start, announced at half of that time (0: never);
+    relist_after_s: the ended one trades again;
+    skew_ms: how far the venue's clock is ahead of ours (behind: below 0).
     """
 
     instruments: int = 5
@@ -44,6 +48,12 @@ class SyntheticSettings:
     start_ms: int = 0
     list_after_s: float = 0.0
     delist_after_s: float = 0.0
+    relist_after_s: float = 0.0
+    skew_ms: int = 0
+
+    def now_ms(self) -> int:
+        """The venue's wall clock."""
+        return time.time_ns() // 1_000_000 + self.skew_ms
 
 
 class SyntheticSource(MarketSource):
@@ -61,7 +71,7 @@ class SyntheticSource(MarketSource):
             [_market_row(item, start, mean) for item, start, mean in rows],
             settings.seed,
             settings.rate_per_s,
-            settings.start_ms or time.time_ns() // 1_000_000,
+            settings.start_ms or settings.now_ms(),
         )
         self.streams = {}
         # how each stream begins for a subscriber: (index, kind) of the market, or (index, view)
@@ -71,8 +81,11 @@ class SyntheticSource(MarketSource):
         self._bind()
         self.calendar = _calendar(settings, self._instruments)
         self._states = {self._instruments[-1].key: ""} if will_list else {}
+        self._is_ended = ""
         self.symbols = tuple(item.key for item in self.instruments())
         self.lateness = LatenessMeter()
+        #: Called behind each batch of the market; True when it made frames.
+        self.on_batch: Callable[[], bool] | None = None
         self._started_ns = 0
         self._stopped_ns = 0
 
@@ -135,6 +148,14 @@ class SyntheticSource(MarketSource):
         """Return None: reference data is built from `instruments`."""
         return None
 
+    def indexes(self) -> list[tuple[str, int]]:
+        """Return (key, index in the market) of all instruments, announced or not."""
+        return list(self._index.items())
+
+    def all_instruments(self) -> list[VenueInstrument]:
+        """Return all instruments, announced or not."""
+        return list(self._instruments)
+
     def instruments(self) -> list[VenueInstrument]:
         """Return the instruments of this market that have been announced."""
         return [item for item in self._instruments if self._states.get(item.key) != ""]
@@ -142,8 +163,16 @@ class SyntheticSource(MarketSource):
     def now_ms(self) -> int:
         """Return market time, which begins with the play unless a start time was set."""
         if not self._started_ns and not self._settings.start_ms:
-            return time.time_ns() // 1_000_000
+            return self._settings.now_ms()
         return self.market.now_ms
+
+    def clock_ms(self) -> int:
+        """Return our clock plus the skew, or market time if a start time was set.
+
+        Market time is that of the last batch, and behind when this process was: who asks for the time would
+        take that for a clock that stands wrong.
+        """
+        return self.market.now_ms if self._settings.start_ms else self._settings.now_ms()
 
     async def play(self, flush: Flush) -> None:
         """Play until the update limit, or for ever."""
@@ -151,7 +180,7 @@ class SyntheticSource(MarketSource):
         self._started_ns = self._stopped_ns = time.monotonic_ns()
         if not self._settings.start_ms:
             # the wait for clients is not market time: times are current from the first update
-            market.set_start(time.time_ns() // 1_000_000)
+            market.set_start(self._settings.now_ms())
         throttle = Throttle(self._started_ns)
         while not limit or market.updates < limit:
             await asyncio.sleep(batch_s)
@@ -161,6 +190,8 @@ class SyntheticSource(MarketSource):
             made = market.advance(throttle.advance(now_ns), limit)
             if self.calendar and now_ns - self._started_ns >= self.calendar[0][0]:
                 self._turn()
+                made = made or 1
+            if self.on_batch is not None and self.on_batch():
                 made = made or 1
             if made:
                 flush.send()
@@ -174,13 +205,15 @@ class SyntheticSource(MarketSource):
         _, item, state = self.calendar.pop(0)
         self._states[item.key] = state
         self.symbols = tuple(one.key for one in self.instruments())
-        if state == CLOSED:
+        if state == CLOSED or self._is_ended == item.key:
+            self._is_ended = item.key if state == CLOSED else ""
             index = self._index[item.key]
             for name, owner in self._owners.items():
+                stream = None if state == CLOSED else self.streams[name]
                 if owner == item.key and name in self._views:
-                    self.market_views().bind_view(index, self._views[name][1], None)
+                    self.market_views().bind_view(index, self._views[name][1], stream)
                 elif owner == item.key:
-                    self.market.bind(index, self._kinds[name][1], None)
+                    self.market.bind(index, self._kinds[name][1], stream)
         for name, payload in self._protocol.announce(item, state):
             self.streams[name].publish(payload)
 
@@ -219,6 +252,10 @@ def _check(settings: SyntheticSettings) -> None:
         raise SettingsError("the update limit can not be negative")
     if settings.start_ms < 0:
         raise SettingsError("the start time can not be negative")
+    if abs(settings.skew_ms) > SKEW_MS_MAX:
+        raise SettingsError(f"the skew must be within {SKEW_MS_MAX} ms, not {settings.skew_ms}")
+    if settings.relist_after_s and not 0 < settings.delist_after_s < settings.relist_after_s:
+        raise SettingsError("an instrument is listed again after it was delisted")
     if settings.list_after_s < 0 or settings.delist_after_s < 0:
         raise SettingsError("listings and delistings come after the start")
 
@@ -235,6 +272,8 @@ def _calendar(
         due_ns = int(settings.delist_after_s * 1e9)
         item = items[settings.instruments - 1]
         found += [(due_ns // 2, item, CLOSING), (due_ns, item, CLOSED)]
+        if settings.relist_after_s > 0:
+            found.append((int(settings.relist_after_s * 1e9), item, TRADING))
     return sorted(found, key=lambda event: event[0])
 
 
