@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from actors.feed_groups import Change, FeedGroups, Group
 from feeds.merging import RotationClock
 from feeds.transport.reconnect import ConnectGate, ReconnectPolicy
 from feeds.transport.websocket import FeedConnection
+from shm.enums import RateLane
 
 if TYPE_CHECKING:
     from actors.runtime.context import Context
-    from feeds.adapter import ConnectionPlan, VenueAdapter
+    from feeds.adapter import VenueAdapter
     from feeds.session import FeedSession
 
 MARGIN_SHARE = 24  # a line is replaced this part of its life before the venue ends it
@@ -28,8 +31,7 @@ SPARE_LINES = 1  # of each group, while one is being replaced
 class Place:
     """One line of a group: the connection that is it now, and the one that shall be."""
 
-    plan: ConnectionPlan
-    stream: int
+    group: Group
     index: int  # among all places
     current: FeedConnection
     connects: int = 0
@@ -49,12 +51,13 @@ class FeedLines:
         context: of the actor.
         session: takes the frames.
         adapter: the venue.
-        plans: what each group carries; the stream of the first is `first_stream`.
-        first_stream: number of the first group's stream in the slab.
+        groups: who carries what.
+        numbers: of the connections that there may be, from that of the first group's stream on.
         url: base address.
         lines: connections of each group.
         life_ns: how long a connection may live, 0 = for ever.
         per_second: connection attempts at the address that the venue allows.
+        rates: names of the run's shared rate limits, by purpose ("connects").
         ssl_context: for wss.
         on_broken: called with an exception that ended a connection's task.
     """
@@ -64,50 +67,57 @@ class FeedLines:
         context: Context,
         session: FeedSession,
         adapter: VenueAdapter,
-        plans: Sequence[ConnectionPlan],
-        first_stream: int,
+        groups: FeedGroups,
+        numbers: range,
         *,
         url: str,
         lines: int,
         life_ns: int,
         per_second: float,
+        rates: Mapping[str, str],
         ssl_context: ssl.SSLContext | None,
         on_broken: Callable[[Exception], None],
     ) -> None:
         self._context, self.session, self._adapter = context, session, adapter
-        self._plans, self._first = plans, first_stream
+        self.groups = groups
         self._url, self._lines, self._tls, self._on_broken = url.rstrip("/"), lines, ssl_context, on_broken
         gates: dict[str, ConnectGate] = context.host.share("connect_gates", dict)
         burst = max(adapter.connect_burst, int(per_second))
-        self._gate = gates.setdefault(urlsplit(url).netloc, ConnectGate(per_second, burst))
-        self._clock = RotationClock(life_ns, life_ns // MARGIN_SHARE, len(plans) * lines)
-        #: Numbers of connections beyond the first line of each group, whose number is that of its stream.
-        self._free = list(
-            range(first_stream + connections_needed(len(plans), lines) - 1, first_stream - 1, -1)
+        # Within a worker one breaker for an address; over all of them one budget, which a tripped one stops.
+        shared = context.rate_budget(rates, "connects", RateLane.RESYNC)
+        gate = ConnectGate(
+            per_second, burst, budget=shared, on_tripped=None if shared is None else shared.on_refused
         )
+        self._gate = gates.setdefault(urlsplit(url).netloc, gate)
+        self._clock = RotationClock(life_ns, life_ns // MARGIN_SHARE, len(groups.groups) * lines)
+        #: Numbers of connections beyond the first line of each group, whose number is that of its stream.
+        self._free = list(reversed(numbers))
         self.places: list[Place] = []
         self.connections: dict[int, FeedConnection] = {}
         self.rotations = 0
         self.rotations_failed = 0
+        #: What waits for its turn: a connection may send so many requests a second.
+        self._outbox: deque[tuple[FeedConnection, bytes]] = deque()
+        self._pace_ns = round(1e9 / adapter.subscribe_per_second)
+        self._sent_ns: dict[int, int] = {}
         self._won = self._late = 0  # of connections that are gone
 
     def open(self) -> None:
         """Open every line of every group."""
+        groups = list(self.groups)
         for line in range(self._lines):
-            for offset, plan in enumerate(self._plans):
-                connection = self._connect(plan, self._first + offset)
-                index = line * len(self._plans) + offset
-                self.places.append(Place(plan, self._first + offset, index, connection))
+            for offset, group in enumerate(groups):
+                self.places.append(Place(group, line * len(groups) + offset, self._connect(group)))
 
-    def _connect(self, plan: ConnectionPlan, stream: int) -> FeedConnection:
+    def _connect(self, group: Group) -> FeedConnection:
         # Numbers are taken from the end, which is the lowest: the first lines get those of their streams.
         number = self._free.pop()
-        self.session.add_line(number, stream)
+        self.session.add_line(number, group.stream)
         connection = FeedConnection(
-            self._url + plan.url_path,
+            self._url + group.plan.url_path,
             self.session,
             number,
-            subscribe=plan.subscribe,
+            subscribe=group.plan.subscribe,
             random=self._context.random.random,
             ssl_context=self._tls,
             subscribe_per_second=self._adapter.subscribe_per_second,
@@ -142,16 +152,63 @@ class FeedLines:
     def resubscribe(self, stream: int, messages: Sequence[bytes]) -> int:
         """Send messages on every line of a stream that stands; returns how many lines those are."""
         sent = 0
-        for place in self.places:
-            for connection in (place.current, place.successor):
-                if place.stream == stream and connection is not None:
-                    sent += all(connection.send(message) for message in messages)
+        for connection in self._lines_of(stream):
+            sent += all(connection.send(message) for message in messages)
         return sent
+
+    def _lines_of(self, stream: int) -> list[FeedConnection]:
+        places = [place for place in self.places if place.group.stream == stream]
+        found = [*(place.current for place in places), *(place.successor for place in places)]
+        return [connection for connection in found if connection is not None]
+
+    # ---- symbols that come and go -----------------------------------------------------------------
+
+    def add_symbol(self, symbol: str, stream: int | None = None) -> int:
+        """Subscribe to a symbol's streams from now on; returns the stream of its book (`FeedGroups.add`).
+
+        Raises:
+            ActorError: there is no room for it.
+        """
+        chosen, changes = self.groups.add(symbol, stream)
+        self._do(changes)
+        return chosen
+
+    def remove_symbol(self, symbol: str) -> None:
+        """Subscribe to a symbol's streams no more."""
+        self._do(self.groups.remove(symbol))
+
+    def _do(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            stream = change.group.stream
+            if change.is_new:
+                for _ in range(self._lines):
+                    index = len(self.places) % max(self._clock.places, 1)
+                    self.places.append(Place(change.group, index, self._connect(change.group)))
+            if change.is_over:
+                for connection in self._lines_of(stream):
+                    connection.close()
+                self.places = [place for place in self.places if place.group.stream != stream]
+            for connection in self._lines_of(stream):
+                connection.subscribe = change.group.plan.subscribe  # for its next socket; this one is told
+                self._outbox.extend((connection, message) for message in change.messages)
+
+    def _send_waiting(self, now_ns: int) -> None:
+        """Send what waits, to each connection no faster than the venue allows."""
+        for _ in range(len(self._outbox)):
+            connection, message = self._outbox.popleft()
+            number = connection.connection_id
+            if now_ns - self._sent_ns.get(number, -self._pace_ns) < self._pace_ns:
+                self._outbox.append((connection, message))
+            elif connection.is_connected and connection.send(message):
+                self._sent_ns[number] = now_ns
+            # else its next socket subscribes to what the group carries by then
 
     # ---- time -----------------------------------------------------------------------------------
 
     def on_timer(self, now_ns: int) -> None:
-        """Ping where the venue wants it, and go on with what is being replaced."""
+        """Ping where the venue wants it, send what waits, and go on with what is being replaced."""
+        if self._outbox:
+            self._send_waiting(now_ns)
         for connection in self.connections.values():
             connection.ping(self._adapter.ping, self._adapter.ping_after_ns)
         for place in self.places:
@@ -174,7 +231,7 @@ class FeedLines:
             place.due_ns = now_ns
 
     def _begin(self, place: Place, now_ns: int) -> None:
-        place.successor = self._connect(place.plan, place.stream)
+        place.successor = self._connect(place.group)
         place.begun_ns = now_ns
 
     def _go_on(self, place: Place, now_ns: int) -> None:

@@ -11,70 +11,30 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from actors.errors import ActorError, SettingsError
-from actors.feed_care import AuditSettings, FeedCare, find_row, read_validation
+from actors.feed_care import AuditSettings, FeedCare, find_row, read_quiet, read_validation
+from actors.feed_counters import CARE_COUNTERS, CORE_COUNTERS, LINE_COUNTERS, SESSION_COUNTERS
+from actors.feed_groups import FeedGroups
 from actors.feed_lines import FeedLines, connections_needed
 from actors.feed_ports import FeedPorts, SnapshotAnswer, raise_error
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context
 from actors.runtime.settings import read_settings
+from actors.runtime.spec import OPERATOR_COMMANDS
 from feeds.adapter import StreamSettings
 from feeds.core import LINES_MAX, FeedCore
 from feeds.decoder import Decoder
+from feeds.names import fits, is_pattern
+from feeds.quiet import QuietSettings
 from feeds.resync import snapshot_budget
 from feeds.session import FeedSession
 from feeds.settings import SECOND_NS, SessionSettings
 from feeds.transport.tls import client_context
 from feeds.venues import get_adapter
+from shm.enums import InstrumentStatus
+from shm.instruments import Instrument
 
-#: Rules of the validation, as `FeedSession.statistics` counts their findings.
-RULES = ("timestamp", "spread", "price_jump", "volume_spike", "anomaly")
-#: Counters kept in step with the core's and the session's own counts at each heartbeat.
-CORE_COUNTERS = {
-    "frames": "feed.frames",
-    "books": "feed.books",
-    "trades": "feed.trades",
-    "bbos": "feed.bbos",
-    "marks": "feed.marks",
-    "rejected": "feed.rejected",
-    "duplicates": "feed.duplicates",
-    "unknown_symbols": "feed.unknown_symbols",
-    "crossed": "feed.crossed",
-    "late": "feed.late",
-    "liquidations": "feed.liquidations",
-    "checksum_errors": "feed.checksum_errors",
-}
-SESSION_COUNTERS = {
-    "gaps": "feed.gaps",
-    "resyncs": "feed.resyncs",
-    "rewinds": "feed.rewinds",
-    "bad_levels": "feed.bad_levels",
-    "silences": "feed.silences",
-    "disconnects": "feed.disconnects",
-    "snapshot_requests": "feed.snapshot_requests",
-    "snapshot_failures": "feed.snapshot_failures",
-    "control_errors": "feed.control_errors",
-    "resubscribes": "feed.resubscribes",
-    "parked": "feed.parked",
-    "filled": "feed.filled",
-    "notices": "feed.notices",
-    "quarantines": "feed.quarantines",
-    "quarantined": "feed.quarantined",
-    **{f"suspect_{rule}": f"feed.suspect_{rule}" for rule in RULES},
-}
-CARE_COUNTERS = {
-    "audit_audits": "feed.audits",
-    "audit_equal": "feed.audits_equal",
-    "audit_different": "feed.audits_different",
-    "audit_not_comparable": "feed.audits_not_comparable",
-    "audit_failed": "feed.audits_failed",
-    "retired": "feed.retired",
-}
-LINE_COUNTERS = {
-    "rotations": "feed.rotations",
-    "rotations_failed": "feed.rotations_failed",
-}
-
-
+#: Groups of streams beyond those of the start, for instruments that patterns bring later.
+SPARE_GROUPS = 4
 FAULT_REFUSED = 3000
 # Heartbeats between two publications of the counts while no frame comes.
 QUIET_BEATS = 10
@@ -89,7 +49,8 @@ class MarketDataSettings:
     Args:
         venue: its name in the configuration.
         adapter: adapter name.
-        symbols: what to subscribe to, by symbol or canonical name; each needs a row in the instrument table.
+        symbols: what to subscribe to, by symbol or canonical name, which needs a row in the instrument table,
+            or by pattern, which also means what is listed later.
         websocket_url: base address; "" = the adapter's own.
         priority: of its rings (the instrument rows say the same).
         depth_stream, trade_stream: the venue's own names, None = the adapter's default.
@@ -103,6 +64,9 @@ class MarketDataSettings:
         session: options of `feeds.session.SessionSettings`.
         validation: limits and severities of the rules (`actors.feed_care.read_validation`).
         audit: options of `actors.feed_care.AuditSettings`.
+        quiet: how long single books may be quiet (`actors.feed_care.read_quiet`).
+        rates: names of the shared rate limits that count its connections, by purpose ("connects").
+        instruments_max: how many instruments patterns may bring.
     """
 
     venue: str
@@ -124,6 +88,9 @@ class MarketDataSettings:
     session: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    quiet: dict[str, Any] = field(default_factory=dict)
+    rates: dict[str, str] = field(default_factory=dict)
+    instruments_max: int = 0
 
     def __post_init__(self) -> None:
         if not self.symbols:
@@ -175,6 +142,7 @@ class MarketData(Actor):
         self._frames = -1
         self._beats = 0
         self._refused = context.counter("feed.requests_refused")
+        self._closed = context.counter(f"venue.closed.{self.config.venue}")  # 1 = it says that it is
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
@@ -183,6 +151,7 @@ class MarketData(Actor):
         read_settings(SessionSettings, settings.get("session", {}), "market_data.session")
         read_settings(AuditSettings, settings.get("audit", {}), "market_data.audit")
         read_validation(settings.get("validation", {}))
+        read_quiet(settings.get("quiet", {}), 0, lambda name: name)
 
     # ---- start and stop -------------------------------------------------------------------------
 
@@ -199,18 +168,15 @@ class MarketData(Actor):
             host.spec.incarnation,
         )
         self.core.bells.age_ns_max = host.spec.bell_age_ns
-        rows = []
-        for symbol in self.config.symbols:
-            row = find_row(context.instruments, self.adapter.venue_id, symbol)
-            if row is None:
-                raise ActorError(
-                    f"market_data: {symbol} of {self.config.venue} is not in the instrument table"
-                )
-            rows.append(row)
+        rows = self._find_rows()
         self._symbols = frozenset(row.symbol for row in rows)
         self._plans = self.adapter.connections([row.symbol for row in rows], self.config.streams)
-        base = self._ports.take_streams(len(self._plans))
+        spare = SPARE_GROUPS if any(map(is_pattern, self.config.symbols)) else 0
+        base = self._ports.take_streams(len(self._plans) + spare)
         self._first_stream = base
+        self.groups = FeedGroups(self.adapter, self.config.streams, self._plans, base, spare)
+        needed = connections_needed(len(self._plans) + spare, self.config.connections)
+        self._numbers = range(base, base + needed)
         # Recorded connections may be cut otherwise than our plans: there they are lines of one stream.
         stream_of = {
             symbol: base + (0 if context.is_virtual else number)
@@ -232,6 +198,7 @@ class MarketData(Actor):
             utc_ns=None if context.is_virtual else context.utc_ns,
         )
         self._ports.on_blob(self.adapter.venue_id, self._on_blob)
+        host.share(OPERATOR_COMMANDS, list).append(self._operate)
         self.care: FeedCare | None = None  # on the virtual clock there is nobody to ask
         if not context.is_virtual:
             self.care = FeedCare(
@@ -241,7 +208,48 @@ class MarketData(Actor):
                 read_settings(AuditSettings, self.config.audit, "market_data.audit"),
                 lambda number, levels: self._ports.request(number, self.adapter.venue_id, levels),
                 lambda: self._ports.request_listing(self.adapter.venue_id),
+                follow=lambda row: row.slab == host.spec.slot and fits(row, self.config.symbols),
+                begin=self._begin,
+                end=self._end,
+                tell=self._announce,
             )
+
+    def _find_rows(self) -> list[Instrument]:
+        """The rows that the settings name; of patterns those that trade now, others are taken up later."""
+        context, venue_id = self.context, self.adapter.venue_id
+        exact = [name for name in self.config.symbols if not is_pattern(name)]
+        patterns = [name for name in self.config.symbols if is_pattern(name)]
+        rows = {}
+        for symbol in exact:
+            row = find_row(context.instruments, venue_id, symbol)
+            if row is None:
+                raise ActorError(
+                    f"market_data: {symbol} of {self.config.venue} is not in the instrument table"
+                )
+            rows[row.instrument_id] = row
+        for row in context.instruments if patterns else ():
+            is_ours = row.venue_id == venue_id and row.status == InstrumentStatus.TRADING
+            if is_ours and fits(row, patterns):
+                rows.setdefault(row.instrument_id, row)
+        if not rows:
+            raise ActorError(f"market_data: nothing that {self.config.venue} trades is like {patterns}")
+        return list(rows.values())
+
+    def _begin(self, row: Instrument, stream: int | None) -> int:
+        """Subscribe to an instrument that came while the feed runs; returns the stream of its book."""
+        if self.lines is None:
+            raise ActorError("the feed has no connections yet")
+        self._symbols |= {row.symbol}
+        return self.lines.add_symbol(row.symbol, stream)
+
+    def _end(self, row: Instrument) -> None:
+        if self.lines is not None:
+            self.lines.remove_symbol(row.symbol)
+
+    def _announce(self, text: str) -> None:
+        """Say what came or went where an operator and a run's report find it."""
+        self._tell(f"{self.config.venue}: {text}")
+        self.context.host.notify({"op": "listing", "text": f"{self.config.venue}: {text}"})
 
     def _make_decoder(self) -> Decoder:
         decoder, streams = self.adapter.make_decoder(), self.config.streams
@@ -251,19 +259,29 @@ class MarketData(Actor):
 
     def _session_settings(self) -> SessionSettings:
         config, adapter = self.config, self.adapter
-        depth = adapter.choose_depth(len(config.symbols), config.snapshot_levels)
+        books = max(len(self._symbols), config.instruments_max)
+        depth = adapter.choose_depth(books, config.snapshot_levels)
         tokens, per_second = snapshot_budget(adapter.snapshot_weight_per_minute, depth.weight)
         life_ns = self._life_ns
         budget = {
             "resync_tokens": tokens,
             "resync_per_second": per_second,
-            "connections": self._first_stream
-            + max(connections_needed(len(self._plans), config.connections), LINES_MAX),
+            "connections": max(self._numbers.stop, self._first_stream + LINES_MAX),
             # A line that is replaced is one of two for a moment.
             "merges": not self.context.is_virtual and (config.connections > 1 or life_ns > 0),
         }
         budget["validation"] = read_validation(config.validation)
+        if self.context.is_virtual:  # a capture has nobody to ask, and its silences are what was recorded
+            budget["quiet"] = QuietSettings(least_ns=0)
+        else:
+            depth_stream = config.depth_stream or next(iter(adapter.depth_streams), "")
+            repeat_ns = adapter.depth_repeat_ns.get(depth_stream, 0)
+            budget["quiet"] = read_quiet(config.quiet, repeat_ns, self._symbol_of)
         return read_settings(SessionSettings, {**budget, **config.session}, "market_data.session")
+
+    def _symbol_of(self, name: str) -> str:
+        row = find_row(self.context.instruments, self.adapter.venue_id, name)
+        return name if row is None else row.symbol
 
     def on_start(self, *_: Any) -> None:
         """Open the connections; books prove themselves as frames and snapshots come."""
@@ -276,12 +294,13 @@ class MarketData(Actor):
             context,
             self.session,
             self.adapter,
-            self._plans,
-            self._first_stream,
+            self.groups,
+            self._numbers,
             url=url,
             lines=self.config.connections,
             life_ns=self._life_ns,
             per_second=self.config.connects_per_second or self.adapter.connects_per_second,
+            rates=self.config.rates,
             ssl_context=tls,
             on_broken=self._broken,
         )
@@ -369,10 +388,35 @@ class MarketData(Actor):
             if self.care is not None:
                 self.care.on_notice(notice)
             self._tell(f"{name}: notice of {notice.topic} {notice.symbol}".rstrip() + f": {notice.text}")
+        self._tell_maintenance()
         if len(session.unknown_symbols) > self._unknown_told:
             for symbol in list(session.unknown_symbols)[self._unknown_told :]:
                 self._tell(f"{name}: frames of an unknown symbol: {symbol}")
             self._unknown_told = len(session.unknown_symbols)
+
+    def _operate(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Put an instrument into quarantine or let it go, by an operator's hand; None = it is not ours."""
+        number, act, suspects = int(message["instrument_id"]), message["do"], self.session.suspects
+        if not self.session.has(number):
+            return None
+        was_held = suspects.holds(number)
+        if act == "quarantine":
+            suspects.quarantine(number, self.context.now_ns(), by_hand=True)
+        else:
+            suspects.release(number)
+        symbol, reason = self.context.instruments.get(number).symbol, message.get("reason", "")
+        self._tell(f"{self.config.venue}: {symbol}: {act} by hand: {reason}")
+        state = self.session.state(number).name
+        return {"was_held": was_held, "is_held": suspects.holds(number), "state": state}
+
+    def _tell_maintenance(self) -> None:
+        """Say when the venue closes and opens, where an operator and a run's report find it."""
+        maintenance = self.session.maintenance
+        if bool(self._closed.value) is maintenance.is_closed:
+            return
+        self._closed.set(int(maintenance.is_closed))
+        what = "maintenance, its books are not LIVE" if maintenance.is_closed else "maintenance is over"
+        self.context.host.notify({"op": "venue", "text": f"{self.config.venue}: {what}: {maintenance.text}"})
 
     def _tell(self, text: str) -> None:
         # Texts differ without end; the log is small and shared with other faults. The counters count all.
@@ -398,7 +442,8 @@ class MarketData(Actor):
     # ---- snapshots ------------------------------------------------------------------------------
 
     def _ask_reference(self, instrument_id: int) -> None:
-        if not self._ports.request(instrument_id, self.adapter.venue_id):
+        levels = self.session.snapshot_levels(instrument_id)
+        if not self._ports.request(instrument_id, self.adapter.venue_id, levels):
             self._refused.inc(1)  # the session asks again when its request times out
 
     def _on_blob(self, answer: SnapshotAnswer) -> None:

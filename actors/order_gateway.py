@@ -7,13 +7,17 @@ anything in it or not. It watches the strategy workers: the orders of one that i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from actors.correlation_watch import CorrelationWatch
 from actors.errors import ActorError
 from actors.gateway_settings import OrderGatewaySettings
+from actors.halt_care import HaltCare
 from actors.journals import DigestJournal
+from actors.paper_orders import PaperOrders
 from actors.position_board import PositionBoard
 from actors.runtime import spec as names
 from actors.runtime.actor import Actor
@@ -23,36 +27,37 @@ from actors.runtime.mailboxes import IntentSource
 from actors.runtime.publishers import PUBLISHES
 from actors.runtime.schedule import Timer
 from actors.runtime.settings import read_settings
+from actors.venue_orders import VenueOrders, check_accounts
+from exec.checkpoint import starting_point
 from exec.entries import EntryWriter
 from exec.flow import cancel_orders, process_intent
 from exec.oms import Oms
-from exec.paper import PaperSession
-from exec.recovery import Recovered, recover, resume_paper
+from exec.recovery import Recovered, recover
 from exec.report import COUNTER_NAMES, DENIED_COUNTER, counters_of
-from feeds.core import TRADE_NOT_MARKET
+from exec.session import OrderSession
 from risk.exposure import ExposureBook
 from risk.gate import Gate
 from shm.enums import (
-    BookState,
     IntentKind,
     JournalKind,
     OrderFlags,
     Reason,
+    ReportKind,
     SegmentKind,
     TradingState,
     WorkerState,
 )
 from shm.errors import JournalError
-from shm.journal import Journal, read_journal
+from shm.journal import Journal, JournalEntry
 from shm.records import IntentRecord, MarketRecord, ReportRecord
 from shm.spsc import Producer
 
 _NEW, _REPLACE = int(IntentKind.NEW), int(IntentKind.REPLACE)
 _MASS_STATUS = int(IntentKind.MASS_STATUS)
+_ACKNOWLEDGED = int(ReportKind.NEW)
 _SENDS = frozenset({_NEW, _REPLACE})
 # A strategy worker that the supervisor calls stalled keeps its orders until its heartbeat is orphan_ns old.
 _KEEPS_ORDERS = PUBLISHES | {int(WorkerState.STARTING), int(WorkerState.STALLED)}
-_LIVE = int(BookState.LIVE)
 _SLOT_SHIFT, _SLOT_MASK = 40, 63
 _UNSENT_MAX = 100_000
 _QUIESCE_STEP_NS = 2_000_000
@@ -81,7 +86,8 @@ class OrderGateway(Actor):
         self.journal = self._open_journal()
         self.entries = EntryWriter(self.journal)
         self.oms = Oms(host.spec.epoch, self.exposures, self._on_report)
-        self.session: PaperSession
+        self.desk: PaperOrders | VenueOrders
+        self.session: OrderSession
         self.recovered = Recovered()
         self.board = PositionBoard(host.positions(self._slot), self.exposures)
         self.gate = Gate(
@@ -95,12 +101,13 @@ class OrderGateway(Actor):
             find_order=self.oms.order,
         )
         self.gate.generation = host.spec.generation
+        self.correlation = CorrelationWatch(context, self.gate, self.exposures, self.config)
         self._producers: dict[int, Producer] = {}
         self._unsent: dict[int, deque[bytes]] = {}
         self._has_unsent = False
-        self._moved: dict[int, None] = {}
         self._timer: Timer | None = None
-        self._is_halted = False
+        tell = partial(self._append, JournalKind.HALT)
+        self._halts = HaltCare(host.control, host.spec.sentinel_slot, self.config.orphan_ns, tell)
         self._is_quiesced = False
         self._journal_error = ""
         self._must_withdraw = False  # something could not be journaled: nothing may rest
@@ -116,16 +123,18 @@ class OrderGateway(Actor):
         self._recovered_orders = context.counter("gateway.recovered_orders")
         self._journal_faults = context.counter("gateway.journal_faults")
         self._dropped = context.counter("gateway.reports_dropped")
-        self._voided = context.counter("gateway.queue_voided")
         self._intent_ns = context.histogram("hop.intent_ns")
         self._gate_ns = context.histogram("hop.gate_ns")
         self._send_ns = context.histogram("hop.send_ns")
+        self._ack_ns = context.histogram("hop.ack_ns")
         self._tick_to_trade_ns = context.histogram("tick_to_trade_ns")
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
         """Raise SettingsError for what OrderGatewaySettings does not allow."""
-        read_settings(OrderGatewaySettings, settings, cls.role).make_limits()
+        config = read_settings(OrderGatewaySettings, settings, cls.role)
+        config.make_limits()
+        check_accounts(config.accounts)
 
     # ---- start ----------------------------------------------------------------------------------
 
@@ -169,26 +178,37 @@ class OrderGateway(Actor):
             )
         now = self.context.now_ns()
         directory = self._journal_directory()
-        entries = read_journal(directory, self._host.spec.epoch) if directory is not None else ()
-        self.recovered = recover(entries, self.oms, now_ns=now, on_replayed=self._restore_counts)
-        config = self.config
-        self.session = PaperSession(
-            self._on_venue_report,
-            entry_latency_ns=config.entry_latency_us * 1000,
-            response_latency_ns=config.response_latency_us * 1000,
-            first_trade_id=self.recovered.last_trade_id + 1,
-            first_venue_order_id=self.recovered.last_venue_order_id + 1,
-        )
+        entries: Iterable[JournalEntry] = ()
+        start = None
+        if directory is not None:
+            start, entries = starting_point(directory, self._host.spec.epoch)
+        self.recovered = recover(entries, self.oms, now_ns=now, on_replayed=self._restore_counts, start=start)
+        self.desk = self._make_desk()
+        self.session = self.desk.session
         self._list_instruments()
         resumed = self.oms.open_count
         self._recovered_orders.inc(resumed)
-        resume_paper(self.session, self.oms, self.recovered, self.entries, self.context.now_ns, now)
+        self.desk.resume(self.recovered, self.entries, self.context.now_ns, now)
         self._offer_tail()
         self.board.store_all(now)
         self._keep_room()
         self._open_intents()
         self.on_halt()
         self.on_cycle(now)
+
+    def _make_desk(self) -> PaperOrders | VenueOrders:
+        if self.config.mode == "paper":
+            return PaperOrders(self.context, self.config, self.oms, self.recovered)
+        if not self.config.accounts:
+            raise ActorError("order_gateway: mode 'venue' needs accounts")
+        return VenueOrders(
+            self.context,
+            self.config.accounts,
+            self.oms,
+            self.entries,
+            on_wire=self._on_wire,
+            after=lambda: self.on_cycle(self.context.now_ns()),
+        )
 
     def _restore_counts(self, recovered: Recovered) -> None:
         """Count what the journal proves: the process before this one may have died between the two."""
@@ -200,12 +220,8 @@ class OrderGateway(Actor):
         table = self.context.instruments
         if len(table) == self._listed:
             return
-        config = self.config
         for row in list(table)[self._listed :]:
-            depth = self._host.slab_of(row.instrument_id).depth
-            self.session.simulator.add_instrument(
-                row, depth, maker_fee_e8=config.maker_fee_e8, taker_fee_e8=config.taker_fee_e8
-            )
+            self.desk.add_instrument(row)
             if self._listed >= self.recovered.instruments:
                 self._append(JournalKind.INSTRUMENT, row.to_bytes())
             self.board.add(row.instrument_id)
@@ -240,7 +256,7 @@ class OrderGateway(Actor):
         self._gate_ns.record(gate_ns - now)
         kind = intent.kind
         if not reason and kind in _SENDS:
-            reason = self._check_own(intent.flags)
+            reason = self._check_own(intent.flags, gate_ns)
         if kind == _MASS_STATUS:
             self._watch_workers(gate_ns)  # a reborn worker asks: its predecessor's orders go first
         if self._journal_error and kind in _SENDS:
@@ -248,7 +264,7 @@ class OrderGateway(Actor):
             self.oms.deny(intent, reason, gate_ns)
             return
         if not reason and kind in _SENDS:
-            self._refresh_depth(intent.instrument_id, gate_ns)
+            self.desk.before_order(intent.instrument_id, gate_ns)
         order = process_intent(
             intent,
             reason,
@@ -260,61 +276,48 @@ class OrderGateway(Actor):
             clock=now_ns,
             now_ns=gate_ns,
         )
-        if order is not None:
-            send_ns = now_ns()
-            self._send_ns.record(send_ns - gate_ns)
-            if intent.frame_ns:
-                self._tick_to_trade_ns.record(send_ns - intent.frame_ns)
+        if order is not None and self.config.mode == "paper":
+            self._on_wire(intent.frame_ns, gate_ns)  # a venue's desk tells it when the bytes have left
         self.board.touch(intent.instrument_id)
 
-    def _check_own(self, flags: int) -> Reason:
-        """What only the gateway knows: a stop is under way, or the journal has no room."""
+    def _check_own(self, flags: int, now_ns: int) -> Reason:
+        """What only the gateway knows: a stop is under way, the journal is full, no sentinel stands by."""
         if self._journal_error:
             return Reason.JOURNAL
-        return Reason.STOPPING if self._host.is_stopping and not flags & _FORCED else Reason.NONE
+        if self._host.is_stopping and not flags & _FORCED:
+            return Reason.STOPPING
+        return self._halts.reason(flags, now_ns)
 
-    def _refresh_depth(self, instrument_id: int, now: int) -> None:
-        self._moved.pop(instrument_id, None)
-        snapshot = self._host.slab_of(instrument_id).load(instrument_id)
-        # Levels of a book that is not LIVE are nobody's offer: nothing may fill against them.
-        if snapshot is not None and snapshot.certificate.state == _LIVE:
-            self.session.on_book(instrument_id, snapshot.bids, snapshot.asks, now)
+    def _on_wire(self, frame_ns: int, since_ns: int) -> None:
+        send_ns = self.context.now_ns()
+        self._send_ns.record(send_ns - since_ns)
+        if frame_ns:
+            self._tick_to_trade_ns.record(send_ns - frame_ns)
 
     # ---- market data ----------------------------------------------------------------------------
 
     def on_book(self, record: MarketRecord) -> None:
-        """Mark the position; after this cycle's intents, move the venue if an order rests or is under way."""
+        """Mark the position; a paper venue moves with the book, after this cycle's intents."""
         instrument_id = record.instrument_id
         bid, ask = record.value0, record.value2
         if bid > 0 and ask > 0:
             self.exposures.mark(instrument_id, (bid + ask) >> 1)
-        if self.session.simulator.has_resting(instrument_id) or self.session.next_due_ns() is not None:
-            self._moved[instrument_id] = None
+        self.desk.on_book(instrument_id)
 
     def on_trade(self, record: MarketRecord) -> None:
-        """A public trade moves queues and fills."""
-        if record.flags & TRADE_NOT_MARKET:
-            return
-        instrument_id = record.instrument_id
-        if self.session.simulator.has_resting(instrument_id):
-            now = self.context.now_ns()
-            self.session.on_trade(instrument_id, record.value0, record.value1, record.side, now)
+        """A public trade moves a paper venue's queues and fills."""
+        self.desk.on_trade(record)
 
     def on_status(self, record: MarketRecord) -> None:
-        """A book that left LIVE hides what stands ahead of our orders."""
-        if record.book_state != _LIVE:
-            self._moved.pop(record.instrument_id, None)
-            self._voided.inc(self.session.simulator.void_queue(record.instrument_id))
+        """A book left LIVE, or came back."""
+        self.desk.on_status(record)
 
     def on_lapped(self, lost: int) -> None:
-        """Trades were missed: nobody knows what stood ahead of our orders any more."""
+        """Trades were missed."""
         del lost
-        self._voided.inc(self.session.simulator.void_queue())
+        self.desk.on_lapped()
 
     # ---- reports --------------------------------------------------------------------------------
-
-    def _on_venue_report(self, report: Any, now_ns: int) -> None:
-        self.oms.apply_report(report, now_ns)
 
     def _on_report(self, report: ReportRecord) -> None:
         """Journal a report, then bring positions, counters and the actor up to date."""
@@ -327,6 +330,8 @@ class OrderGateway(Actor):
                 self._must_withdraw = True
         for name in counted:
             self._counters[name].inc(1)
+        if report.kind == _ACKNOWLEDGED and report.ack_ns > report.send_ns > 0:
+            self._ack_ns.record(report.ack_ns - report.send_ns)
         self.board.touch(report.instrument_id)
         self._route(report.client_order_id, report.to_bytes())
 
@@ -385,8 +390,7 @@ class OrderGateway(Actor):
 
     def on_cycle(self, now_ns: int) -> None:
         """After each duty cycle: what moved or is due at the venue, unsent reports, changed positions."""
-        for instrument_id in list(self._moved):
-            self._refresh_depth(instrument_id, now_ns)
+        self.desk.on_cycle(now_ns)
         due = self.session.next_due_ns()
         if due is not None and due <= now_ns:
             self.session.on_timer(now_ns)
@@ -396,6 +400,7 @@ class OrderGateway(Actor):
         if self._must_withdraw:
             self._must_withdraw = False
             self.cancel_all()
+            self.desk.on_cycle(now_ns)
             due = self.session.next_due_ns()
         self.board.flush(now_ns)
         if due is not None or self._timer is not None:
@@ -416,8 +421,8 @@ class OrderGateway(Actor):
     def on_heartbeat(self, now_ns: int) -> None:
         """Watch strategy workers and the halt word; store positions at their marks."""
         self._watch_workers(now_ns)
-        if not self._is_halted:
-            self.on_halt()
+        self.correlation.on_heartbeat(now_ns)
+        self.on_halt()
         dispatched = self._host.mailbox.dispatched
         self._quiet_beats = self._quiet_beats + 1 if dispatched == self._dispatched else 0
         if self._quiet_beats % QUIET_BEATS == 0:  # else nothing came: no mark moved, no room was used
@@ -425,6 +430,7 @@ class OrderGateway(Actor):
             self._keep_room()
             self._list_instruments()
             self.board.touch_held()
+            self.desk.publish()
         self.on_cycle(now_ns)
 
     def _watch_workers(self, now_ns: int) -> None:
@@ -453,19 +459,21 @@ class OrderGateway(Actor):
     # ---- halt, generations, stop ----------------------------------------------------------------
 
     def on_halt(self) -> None:
-        """HALTED: nothing may rest."""
-        if self._host.control.halt_state()[0] == TradingState.HALTED:
-            self._is_halted = True
-            self.cancel_all()
-            self.on_cycle(self.context.now_ns())
-        else:
-            self._is_halted = False
+        """HALTED: nothing may rest; REDUCING: nothing that could open a position."""
+        if self._halts.look() == TradingState.ACTIVE:
+            return
+        now = self.context.now_ns()
+        count = self._cancel(self._halts.withdrawn(self.oms.open_orders(), self.exposures), now)
+        if count:
+            self._mass_cancels.inc(1)
+            self.on_cycle(now)
 
     def on_config(self, settings: Mapping[str, Any], generation: int) -> None:
         """New limits; everything else needs a new run."""
         super().on_config(settings, generation)
         self.config = read_settings(OrderGatewaySettings, settings, self.role)
         self.gate.set_limits(self.config.make_limits())
+        self.correlation.configure(self.config)
         self.gate.generation = generation
         self._append(JournalKind.GENERATION, generation.to_bytes(8, "little"))
 
@@ -486,4 +494,5 @@ class OrderGateway(Actor):
             await self.on_quiesce(self.context.now_ns() + 1_000_000_000)
         self._flush_reports()
         self.board.store_all(self.context.now_ns())
+        self.desk.close()
         self.journal.close()

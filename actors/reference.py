@@ -25,11 +25,10 @@ from actors.venue_care import ListingOutcome, VenueClock, VenueListing
 from feeds.adapter import HttpRequest, VenueAdapter
 from feeds.errors import TransportError, VenueError
 from feeds.transport.rest import HttpReply, RestClient
-from feeds.transport.throttle import TokenBucket
 from feeds.transport.tls import client_context
 from feeds.venues import get_adapter
 from shm.blobs import BlobProducer
-from shm.enums import SegmentKind
+from shm.enums import RateLane, SegmentKind
 from shm.instruments import Instrument
 from shm.spsc import Consumer
 
@@ -37,7 +36,6 @@ STATUS_NO_ANSWER = 0
 OFFER_RETRY_NS = 2_000_000
 OFFER_RETRIES = 1000
 REST_RETRY_NS = (100_000_000, 300_000_000, 1_000_000_000)
-LISTING_GAP_NS = 5_000_000_000  # between two looks at a list that feeds ask for
 STAMPS_EVERY_NS = 5_000_000_000
 FAULT_LISTING = 3100
 
@@ -50,7 +48,8 @@ class ReferenceVenue:
         venue: its name in the configuration.
         adapter: adapter name.
         rest_url: base address.
-        symbols: whose instrument rows are loaded, by symbol or canonical name; empty = all the venue has.
+        symbols: whose instrument rows are loaded, by symbol, canonical name or pattern; empty = all the venue
+            has.
         priority: of the instruments' ring, 1 critical .. 4 experimental.
         feed_slot: worker slot of the feed that writes their books.
         ca_file: PEM file of a private authority.
@@ -59,6 +58,8 @@ class ReferenceVenue:
         timeout_s: of one request.
         listing_s: how often its list of instruments is looked at again; 0 = never.
         clock_s: how often it is asked for its time; 0 = never.
+        instruments_max: how many instruments patterns may bring; 0 = as many as there are.
+        rates: names of the shared rate limits that count its requests, by purpose ("weight").
     """
 
     venue: str
@@ -73,6 +74,8 @@ class ReferenceVenue:
     timeout_s: float = 10.0
     listing_s: float = 300.0
     clock_s: float = 60.0
+    instruments_max: int = 0
+    rates: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 1 <= self.priority <= 4:
@@ -97,12 +100,15 @@ class _Served:
         self.settings = settings
         self.adapter: VenueAdapter = get_adapter(settings.adapter)
         tls = client_context(settings.ca_file) if settings.rest_url.startswith("https") else None
-        weight = self.adapter.snapshot_weight_per_minute
+        # Windows of the venue's clock: true where a header tells what was used in one.
+        is_aligned = bool(self.adapter.used_weight_header)
+        budget = context.rate_budget(settings.rates, "weight", RateLane.RESYNC, is_aligned=is_aligned)
         self.client = RestClient(
             settings.rest_url,
             now_ns=context.now_ns,
             ssl_context=tls,
-            budget=TokenBucket(weight, weight / 60),
+            budget=budget or self.adapter.rest_budget(),
+            on_refused=None if budget is None else budget.on_refused,
             used_weight_header=self.adapter.used_weight_header,
             timeout_s=settings.timeout_s,
         )
@@ -110,12 +116,12 @@ class _Served:
         self.levels = settings.snapshot_levels
         self.awaited: dict[tuple[int, int], int] = {}  # (feed, instrument) → number of its newest request
         self.listing = VenueListing(
-            self.adapter, context.instruments, self.get, list(settings.symbols), self._placed, context.now_ns
-        )
+            self.adapter, context.instruments, self.get, list(settings.symbols), self._placed, context.now_ns,
+            settings.instruments_max,
+        )  # fmt: skip
         self.clock = VenueClock(self.adapter, self.get, context.utc_ns)
         self.stamps: dict[int, int] = {}  # instrument → receive time of the newest message taken
         self.is_listing = False
-        self.listed_ns = 0
 
     def _placed(self, row: Instrument) -> Instrument:
         return replace(row, slab=self.settings.feed_slot, priority=self.settings.priority)
@@ -207,9 +213,8 @@ class Reference(Actor):
         raise ActorError(f"no instrument data of {served.settings.venue}: {said}")
 
     def _look_at_listing(self, served: _Served) -> None:
-        now_ns = self.context.now_ns()
-        if not served.is_listing and now_ns - served.listed_ns >= LISTING_GAP_NS:
-            served.is_listing, served.listed_ns = True, now_ns
+        if not served.is_listing:  # asked often it costs little: the list is cached (`VenueListing.market`)
+            served.is_listing = True
             self._spawn(self._renew(served), "listing")
 
     async def _renew(self, served: _Served) -> None:

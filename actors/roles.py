@@ -18,6 +18,10 @@ ROLES: Mapping[str, str] = {
     "market_data": "actors.market_data:MarketData",
     "reference": "actors.reference:Reference",
     "order_gateway": "actors.order_gateway:OrderGateway",
+    "account": "actors.account:Account",
+    "journal_keeper": "actors.journal_care:JournalKeeper",
+    "store": "actors.persistence.writer:StoreActor",
+    "mirror": "actors.persistence.mirror:MirrorActor",
     "market_maker": "actors.strategies.market_maker:MarketMaker",
 }
 

@@ -18,9 +18,8 @@ from feeds.adapter import HttpRequest, VenueAdapter, join_answers
 from feeds.clock_offset import ClockEstimate, ClockOffset
 from feeds.errors import TransportError, VenueError
 from feeds.listing import CachedListing, ListingChanges, compare_listing
-from feeds.names import choose_instruments, resolve
+from feeds.names import GONE, choose_instruments, fits, is_pattern, resolve
 from feeds.transport.rest import HttpReply
-from shm.enums import InstrumentStatus
 from shm.errors import InstrumentError
 
 if TYPE_CHECKING:
@@ -72,9 +71,10 @@ class VenueListing:
         adapter: the venue.
         table: the instrument table; this is its writer.
         get: sends a request.
-        names: what is wanted, by symbol or canonical name; empty = all the venue has.
+        names: what is wanted, by symbol, canonical name or pattern; empty = all the venue has.
         place: puts slab and priority into a new row.
         now_ns: clock of the cached list.
+        most: rows that patterns may bring at a time, 0 = any number; further ones are refused by name.
     """
 
     def __init__(
@@ -85,8 +85,12 @@ class VenueListing:
         names: list[str],
         place: Callable[[Instrument], Instrument],
         now_ns: Callable[[], int],
+        most: int = 0,
     ) -> None:
         self.adapter, self.table, self.names = adapter, table, names
+        self._patterns = [name for name in names if is_pattern(name)]
+        self._exact = [name for name in names if not is_pattern(name)]
+        self._most = most
         self._place = place
         self._symbols: list[str] | None = None  # of the names, once resolved
         self._digest = b""
@@ -111,21 +115,40 @@ class VenueListing:
         digest = hashlib.blake2b(ANSWER_TIME.sub(b"", body), digest_size=16).digest()
         if digest == self._digest:
             return ListingOutcome(True)
-        if self.names and self._symbols is None:
-            rows = choose_instruments(self.adapter, body, self.names)
-            self._symbols = [row.symbol for row in rows]
-        elif self._symbols is None:
-            rows = self.adapter.parse_instruments(body, None)
-        else:
-            listed = self.adapter.listed_symbols(body)
-            rows = self.adapter.parse_instruments(body, [s for s in self._symbols if s in listed])
+        rows = self._named(body) if self._exact or not self.names else []
+        refused: list[str] = []
+        rows += self._like(body, {row.symbol for row in rows}, refused)
         mine = [row for row in self.table if row.venue_id == self.adapter.venue_id]
-        outcome = self._apply(compare_listing(mine, rows))
+        outcome = self._apply(compare_listing(mine, rows), refused)
         self._digest = digest
         return outcome
 
-    def _apply(self, changes: ListingChanges) -> ListingOutcome:
-        refused: list[str] = []
+    def _named(self, body: bytes) -> list[Instrument]:
+        if not self.names:
+            return self.adapter.parse_instruments(body, None)
+        if self._symbols is None:
+            rows = choose_instruments(self.adapter, body, self._exact)
+            self._symbols = [row.symbol for row in rows]
+            return rows
+        listed = self.adapter.listed_symbols(body)
+        return self.adapter.parse_instruments(body, [s for s in self._symbols if s in listed])
+
+    def _like(self, body: bytes, named: set[str], refused: list[str]) -> list[Instrument]:
+        """Rows that patterns mean, as many as may be; those in use before new ones, then by symbol."""
+        if not self._patterns:
+            return []
+        known = {r.symbol for r in self.table if r.venue_id == self.adapter.venue_id and r.status not in GONE}
+        rows = [
+            row
+            for row in self.adapter.parse_instruments(body, None)
+            if row.symbol not in named and row.status not in GONE and fits(row, self._patterns)
+        ]
+        rows.sort(key=lambda row: (row.symbol not in known, row.symbol))
+        most = self._most or len(rows)
+        refused += [f"{row.symbol} is one instrument more than {most}" for row in rows[most:]]
+        return rows[:most]
+
+    def _apply(self, changes: ListingChanges, refused: list[str]) -> ListingOutcome:
         added = replaced = 0
         for new in changes.added:
             added += self._add(self._place(new), refused)
@@ -148,10 +171,9 @@ class VenueListing:
 
     def covers(self) -> bool:
         """Whether the table has a row in use for every name: then a restarted writer need not ask at once."""
-        gone = (InstrumentStatus.DELISTED, InstrumentStatus.RETIRED)
-        mine = [r for r in self.table if r.venue_id == self.adapter.venue_id and r.status not in gone]
+        mine = [r for r in self.table if r.venue_id == self.adapter.venue_id and r.status not in GONE]
         try:
-            self._symbols = [resolve(name, mine, self.adapter.name).symbol for name in self.names] or None
+            self._symbols = [resolve(name, mine, self.adapter.name).symbol for name in self._exact] or None
         except VenueError:
             return False
         return bool(mine)

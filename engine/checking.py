@@ -8,6 +8,7 @@ from pathlib import Path
 from actors.errors import RoleError, SettingsError
 from actors.roles import role_class
 from actors.runtime.settings import check_role_settings
+from engine.accounts import OrderUrls
 from engine.config import Config
 from engine.errors import ConfigError, Problem
 from engine.placement import allowed_cores
@@ -24,7 +25,8 @@ def expected_urls(venue: VenueConfig) -> VenueUrls:
         return VenueUrls(venue.websocket_url or "", venue.rest_url or "", venue.ca_file)
     count = venue.simulated.instruments or 1
     symbols = tuple(venue.symbols) or tuple(f"(simulated {i})" for i in range(count))
-    return VenueUrls("ws://127.0.0.1", "http://127.0.0.1", None, symbols)
+    orders = OrderUrls("ws://127.0.0.1", "ws://127.0.0.1", "http://127.0.0.1")
+    return VenueUrls("ws://127.0.0.1", "http://127.0.0.1", None, symbols, orders)
 
 
 def check_config(config: Config, file: str = "") -> str:

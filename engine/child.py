@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from actors.runtime.spec import WorkerSpec
 
 DEFAULT_ENTRY = "actors.runtime.worker:run_worker"
+#: Roles that are no workers of the runtime: what their processes run instead.
+ENTRIES = {"sentinel": "engine.sentinel:run_sentinel"}
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 # Numbers of <sys/prctl.h>.
@@ -118,7 +120,7 @@ def run_child(spec_fd: int, entry_name: str) -> int:
         signal.signal(number, signal.SIG_IGN)
     spec = read_spec(spec_fd)
     spec.machine.facts = prepare(spec)
-    entry = load_entry(entry_name)
+    entry = load_entry(ENTRIES.get(spec.role, entry_name))
     from shm.segment import NamedSegments, RunName
 
     segments = NamedSegments(RunName(spec.instance, spec.epoch), huge_pages=spec.machine.huge_pages)

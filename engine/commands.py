@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from engine.accounts import OrderUrls
 from engine.errors import StartError
 from engine.processes import Child
 from engine.topology import VenueUrls
@@ -23,6 +24,7 @@ from engine.venue_config import SimulatedConfig, VenueConfig
 
 READY_FD = "{ready_fd}"
 READY_LINE_MAX = 1 << 20
+STATISTICS_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def venue_command(name: str, venue: VenueConfig, seed: int, urls: VenueUrls | No
     argv = [sys.executable, "-P", "-m", "tools.venues", venue.adapter, "--ready-fd", READY_FD]
     argv += ["--port", str(port), "--rest-port", str(rest_port)]
     argv += ["--seed", str(seed if simulated.seed is None else simulated.seed)]
-    argv += _source_options(simulated)
+    argv += ["--stats", "json", *_source_options(simulated)]
     return CommandSpec(f"venue-{name}", tuple(argv))
 
 
@@ -73,6 +75,26 @@ def _source_options(simulated: SimulatedConfig) -> list[str]:
         options += ["--clients", str(simulated.clients)]
     if simulated.tls:
         options.append("--tls")
+    return options + _trading_options(simulated)
+
+
+def _trading_options(simulated: SimulatedConfig) -> list[str]:
+    if not simulated.trade:
+        return ["--no-trade"]
+    options = [] if simulated.rate_factor == 1.0 else ["--limits", str(simulated.rate_factor)]
+    for name in (
+        "balances",
+        "leverage",
+        "maker_fee",
+        "taker_fee",
+        "entry_latency",
+        "response_latency",
+        "faults",
+    ):
+        value = getattr(simulated, name)
+        if value is not None:
+            # one word: a value may begin with a minus
+            options.append(f"--{name.replace('_', '-')}={value}")
     return options
 
 
@@ -93,9 +115,16 @@ def parse_ready(line: bytes, name: str) -> VenueUrls:
             rest_url=str(data["rest"]),
             ca_file=None if data.get("ca") is None else str(data["ca"]),
             symbols=tuple(str(s) for s in data["symbols"]),
+            orders=_order_urls(data.get("trading")),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise StartError(f"{name}: its ready line can not be read: {line[:200]!r}") from error
+
+
+def _order_urls(data: Any) -> OrderUrls | None:
+    if data is None:
+        return None
+    return OrderUrls(str(data["order"]), str(data["private"]), str(data["rest"]))
 
 
 async def spawn_command(child: Child, spec: CommandSpec, spawner: Executor, timeout_s: float) -> bytes:
@@ -159,3 +188,25 @@ def split_commands(venues: Sequence[tuple[str, VenueConfig]]) -> tuple[list[str]
         if venue.simulated is None
     }
     return simulated, real
+
+
+def answer_delays(children: Iterable[Child]) -> dict[str, dict[str, Any]]:
+    """What simulated venues took to answer commands, as rows of the report's latency section.
+
+    A venue that has ended left its numbers as the last line of its log; one that was killed left none.
+
+    Args:
+        children: the command children, ended.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for child in children:
+        try:
+            text = child.log_path.read_bytes()[-STATISTICS_MAX:].rstrip().rpartition(b"\n")[2]
+            row = orjson.loads(text)["trading"]["answer_delay"]
+            count = int(row["count"])
+        except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            continue
+        if count:
+            meaning = "request at the simulated venue → its answer on the way; part of ack"
+            found[f"{child.name}.answer_ns"] = row | {"title": f"{child.name} itself", "meaning": meaning}
+    return found

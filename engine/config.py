@@ -8,7 +8,6 @@ never in the file: a place that needs one takes `{ env = "NAME" }` or `{ file = 
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -18,8 +17,19 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError, Problem
+from engine.sentinel_config import HaltConfig, SentinelConfig, sentinel_problems
+from engine.store_config import StoreConfig
 from engine.toml_lines import Key, find_line, key_lines
-from engine.venue_config import Section, SimulatedConfig, VenueConfig
+from engine.venue_config import (
+    AccountConfig,
+    Section,
+    SimulatedConfig,
+    VenueConfig,
+    missing_accounts,
+)
+from exec.errors import SimulatorError
+from exec.simulator.latency import parse_latency
+from exec.simulator.queue_model import parse_queue_model
 from shm.errors import UnitsError
 from shm.units import parse_units
 
@@ -106,7 +116,10 @@ Money = int | str
 class RiskConfig(Section):
     """Limits of the gate; money in quote currency, an integer or a decimal string; 0 = no limit.
 
-    `max_silence_ms` and `max_intent_age_ms` have no off: the proof that a book is alive is not optional.
+    `max_correlated_notional` is for all instruments together that move as one: whose returns, sampled every
+    `correlation_step_ms` (0 = not at all) and weighted by a half-life in samples, correlate with at least
+    `correlation_threshold`, either way. `max_silence_ms` and `max_intent_age_ms` have no off: the proof that
+    a book is alive is not optional.
     """
 
     max_order_units: int = Field(default=0, ge=0)
@@ -120,8 +133,12 @@ class RiskConfig(Section):
     max_data_age_ms: int = Field(default=0, ge=0)
     max_intent_age_ms: int = Field(default=100, ge=1)
     price_band_bps: int = Field(default=0, ge=0, lt=10_000)
+    max_correlated_notional: Money = 0
+    correlation_threshold: float = Field(default=0.8, gt=0.0, le=1.0)
+    correlation_step_ms: int = Field(default=1_000, ge=0, le=3_600_000)
+    correlation_half_life: float = Field(default=300.0, gt=0.0)
 
-    @field_validator("max_order_notional", "max_position_notional", "max_exposure")
+    @field_validator("max_order_notional", "max_position_notional", "max_exposure", "max_correlated_notional")
     @classmethod
     def _is_money(cls, value: Money) -> Money:
         if money_e8(value) < 0:
@@ -130,24 +147,51 @@ class RiskConfig(Section):
 
 
 class OrdersConfig(Section):
-    """How orders leave: `paper` fills them from live data in the gateway worker.
+    """How orders leave: `paper` fills them from live data in the gateway worker, `venue` sends them out.
 
-    Fees that are not given are those of the instruments. Orders of a dead strategy worker are canceled, or
-    with `keep_orphans` left for its successor.
+    Fees that are not given are those of the instruments. Of paper orders: `queue_model` says how they advance
+    in the queue (no_queue, risk_averse, probability:power:2, …), and each latency is constant ("250us"),
+    drawn ("lognormal:250us:0.5", median and sigma) or recorded ("table:FILE"). Orders of a dead strategy
+    worker are canceled, or with `keep_orphans` left for its successor.
     """
 
-    mode: Literal["paper"] = "paper"
+    mode: Literal["paper", "venue"] = "paper"
     maker_fee_bps: float | None = None
     taker_fee_bps: float | None = None
     keep_orphans: bool = False
-    entry_latency_us: int = Field(default=0, ge=0)
-    response_latency_us: int = Field(default=0, ge=0)
+    queue_model: str = "risk_averse"
+    entry_latency: str = "0"
+    response_latency: str = "0"
+    feed_latency: str = "0"
+
+    @field_validator("queue_model")
+    @classmethod
+    def _is_queue_model(cls, value: str) -> str:
+        try:
+            parse_queue_model(value)
+        except SimulatorError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("entry_latency", "response_latency", "feed_latency")
+    @classmethod
+    def _is_latency(cls, value: str) -> str:
+        try:
+            parse_latency(value, "")
+        except SimulatorError as error:
+            raise ValueError(str(error)) from None
+        return value
 
 
 class JournalConfig(Section):
-    """Journal files of the gateway."""
+    """Journal files of the gateway; closed ones are kept `keep_days` and up to `keep_mib`, 0 = no limit.
+
+    None is removed before everybody who reads on (the store) has passed it, nor what a restart needs.
+    """
 
     file_mib: int = Field(default=64, ge=1, le=4_096)
+    keep_days: float = Field(default=90.0, ge=0)
+    keep_mib: int = Field(default=0, ge=0)
 
 
 class Config(Section):
@@ -161,7 +205,10 @@ class Config(Section):
     strategies: list[StrategyConfig] = Field(default_factory=list)
     risk: RiskConfig = RiskConfig()
     orders: OrdersConfig = OrdersConfig()
+    sentinel: SentinelConfig = SentinelConfig()
+    halt: HaltConfig = HaltConfig()
     journal: JournalConfig = JournalConfig()
+    store: StoreConfig = StoreConfig()
 
 
 def money_e8(value: Money) -> int:
@@ -176,35 +223,6 @@ def money_e8(value: Money) -> int:
         return int(parse_units(value, E8_DIGITS))
     except UnitsError as error:
         raise ValueError(f'expected an amount with at most 8 decimals, got "{value}"') from error
-
-
-class SecretRef(Section):
-    """Where a secret is: the name of an environment variable or the path of a file, never the secret."""
-
-    env: str | None = None
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> SecretRef:
-        if (self.env is None) == (self.file is None):
-            raise ValueError('expected { env = "NAME" } or { file = "PATH" }')
-        return self
-
-    def read(self) -> str:
-        """The secret itself; call it only in the process that needs it.
-
-        Raises:
-            ConfigError: the variable is not set or the file can not be read.
-        """
-        if self.env is not None:
-            value = os.environ.get(self.env)
-            if value is None:
-                raise ConfigError("environment", [Problem(self.env, "is not set")])
-            return value
-        try:
-            return Path(str(self.file)).read_text().strip()
-        except OSError as error:
-            raise ConfigError(str(self.file), [Problem("", error.strerror or "can not be read")]) from error
 
 
 def load_config(path: Path) -> Config:
@@ -257,9 +275,19 @@ def parse_config(text: str, file: str, base: Path | None = None) -> Config:
 def _resolve_paths(data: dict[str, Any], base: Path) -> None:
     """Make the paths of a file absolute, so that every process of the run reads the same files."""
     venues = data.get("venues")
+    store = data.get("store")
+    for holder, key in _store_paths(store if isinstance(store, dict) else {}):
+        if isinstance(holder.get(key), str):
+            holder[key] = str(base / Path(holder[key]).expanduser())
     for venue in venues.values() if isinstance(venues, dict) else ():
         simulated = venue.get("simulated") if isinstance(venue, dict) else None
-        for table, key in ((venue, "ca_file"), (simulated, "capture")):
+        account = venue.get("account") if isinstance(venue, dict) else None
+        places = list(account.values()) if isinstance(account, dict) else []
+        for table, key in (
+            (venue, "ca_file"),
+            (simulated, "capture"),
+            *((place, "file") for place in places),
+        ):
             if not isinstance(table, dict):
                 continue
             value = table.get(key)
@@ -267,6 +295,14 @@ def _resolve_paths(data: dict[str, Any], base: Path) -> None:
                 table[key] = str(base / Path(value).expanduser())
             elif isinstance(value, list):
                 table[key] = [str(base / Path(v).expanduser()) if isinstance(v, str) else v for v in value]
+
+
+def _store_paths(store: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Where paths stand in `[store]`; an archive may be an address instead."""
+    found = [(place, "file") for place in (store.get("url"), store.get("mirror")) if isinstance(place, dict)]
+    if isinstance(store.get("archive"), str) and "://" not in store["archive"]:
+        found.append((store, "archive"))
+    return [(store, "path"), *found]
 
 
 def _references(config: Config) -> list[tuple[Key, str]]:
@@ -291,6 +327,8 @@ def _references(config: Config) -> list[tuple[Key, str]]:
                 for symbol in strategy.instruments
                 if symbol not in venue.symbols
             ]
+    found += missing_accounts(config.orders.mode, config.venues)
+    found += sentinel_problems(config.sentinel, config.engine.heartbeat_ms, config.orders.mode)
     found += [
         (("venues", name), f"a venue name is lower-case letters, digits, - and _, got {name!r}")
         for name in config.venues
@@ -410,7 +448,11 @@ def _fields_at(key: Key) -> list[str]:
         "strategies": StrategyConfig,
         "risk": RiskConfig,
         "orders": OrdersConfig,
+        "sentinel": SentinelConfig,
+        "halt": HaltConfig,
         "journal": JournalConfig,
+        "store": StoreConfig,
+        "account": AccountConfig,
         "simulated": SimulatedConfig,
     }
     section: type[Section] = Config

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from engine.control_socket import Reply
 from engine.errors import EngineError, ReloadError
+from engine.halts import raise_state, restore
+from engine.holds import Holds
+from engine.notes import Notes
 from shm.enums import Reason, TradingState
+from shm.errors import AuditError
 
 if TYPE_CHECKING:
+    from engine.processes import Child
     from engine.supervisor import Supervisor
+
+
+COMMANDS = ("halt", "quarantine", "release", "reload", "report", "status", "stop")
 
 
 class Phase(Enum):
@@ -27,6 +35,15 @@ class Operations:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._engine = supervisor
+        self.holds = Holds(supervisor.event)
+        self.notes = Notes()
+
+    def on_message(self, child: Child, op: str, message: dict[str, Any]) -> None:
+        """Take what a worker answers to an operator, or tells for status and report."""
+        if op == "note":
+            self.notes.take(child, message)
+        else:
+            self.holds.on_answer(message)
 
     async def on_request(self, request: dict[str, Any]) -> Reply:
         """Answer one request of the control socket.
@@ -38,7 +55,9 @@ class Operations:
         if op == "status":
             return self._engine.status()
         if op == "halt":
-            return {"trading_state": self.halt()}
+            return {"trading_state": self.halt("control socket")}
+        if op in ("quarantine", "release"):
+            return await self._hold(request)
         if op == "reload":
             return {"generation": await self.reload()}
         if op == "report":
@@ -49,14 +68,37 @@ class Operations:
         if op == "stop":
             self._engine.request_stop("control socket")
             return {}
-        raise EngineError(f'unknown command "{op}"; there are: halt, reload, report, status, stop')
+        raise EngineError(f'unknown command "{op}"; there are: {", ".join(COMMANDS)}')
 
-    def halt(self) -> str:
+    async def _hold(self, request: dict[str, Any]) -> Reply:
+        engine, name, reason = self._engine, request.get("instrument"), request.get("reason", "")
+        if engine.segments is None:
+            raise EngineError("the engine is not up yet: it has no instruments")
+        if not isinstance(name, str) or not isinstance(reason, str):
+            raise EngineError(f'"{request["op"]}" needs an "instrument" and may have a "reason"')
+        table = engine.segments.instruments
+        return await self.holds.change(request["op"], name, reason, table, engine.config, engine.workers)
+
+    def restore_halt(self) -> None:
+        """Begin in the trading state the last run of this instance ended in, if so configured."""
+        engine = self._engine
+        if engine.config.halt.persists and engine.segments is not None:
+            done = restore(engine.segments.control, engine.instance.state_dir)
+            if done:
+                engine.event(done)
+
+    def halt(self, why: str = "the engine can not go on") -> str:
         """Latch the halt word: from now on only cancels pass."""
         engine = self._engine
         if engine.segments is None:
             raise EngineError("the engine is not up yet: nothing can trade")
-        engine.segments.control.set_halt(TradingState.HALTED, Reason.HALTED)
+        control = engine.segments.control
+        if control.halt_state()[0] is not TradingState.HALTED:
+            try:
+                state_dir = engine.instance.state_dir
+                raise_state(control, state_dir, TradingState.HALTED, Reason.HALTED, "supervisor", why)
+            except (OSError, AuditError) as error:
+                engine.event(f"halted, but not audited: {error}")
         for child in engine.workers.values():
             if child.link is not None:
                 child.link.send(

@@ -99,6 +99,8 @@ class Child:
         self.log_path = log_path
         self.core: int | None = None
         self.venue = ""
+        #: What its process alone finds in its environment (keys); shown nowhere.
+        self.environment: dict[str, str] = {}
         self.incarnation = 1
         self.restarts = 0
         self.last_exit: Exit | None = None
@@ -148,7 +150,7 @@ class Child:
                     stdout=log,
                     stderr=log,
                     pass_fds=tuple(pass_fds),
-                    env=child_environment(),
+                    env=child_environment() | self.environment,
                     start_new_session=False,
                     process_group=0 if own_group else None,
                 )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from actors.runtime.spec import WorkerSpec
+from engine.commands import answer_delays
 from engine.processes import Child
 from engine.run_segments import RunSegments
 from profiles.machine import machine_facts
@@ -19,6 +20,8 @@ from shm.enums import BookState, WorkerState
 from shm.units import format_units
 
 SUPERVISOR_SLOT = 0
+ACK = "hop.ack_ns"
+CLOSED_PREFIX = "venue.closed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,15 @@ def build_report(facts: Facts) -> dict[str, Any]:
         return collect(run, rows, (), {})
     positions = {slot: table.all() for slot, table in segments.positions.items()}
     books = books_by_state(segments) if facts.books_at_stop is None else facts.books_at_stop
-    return collect(run, rows, segments.instruments, positions, books)
+    report = collect(run, rows, segments.instruments, positions, books)
+    delays = answer_delays(child for child in facts.children if child.slot < 0)
+    hops: dict[str, Any] = {}
+    for name, row in report["latency"].items():
+        hops[name] = row
+        if name == ACK:
+            hops |= delays  # what of it the venue took itself
+    report["latency"] = hops
+    return report
 
 
 def read_progress(facts: Facts) -> Progress:
@@ -189,6 +200,17 @@ def control_rows(control: Control, slots: int) -> list[dict[str, Any]]:
     return rows
 
 
+def closed_venues(facts: Facts) -> list[str]:
+    """Names of the venues that say of themselves that they are under maintenance."""
+    metrics = facts.segments.metrics.values() if facts.segments else ()
+    counters = merge_counters(metrics)
+    return sorted(
+        name.removeprefix(CLOSED_PREFIX)
+        for name, value in counters.items()
+        if name.startswith(CLOSED_PREFIX) and value
+    )
+
+
 def run_status(facts: Facts, specs: Mapping[str, WorkerSpec]) -> dict[str, Any]:
     """The run, its workers and their actors for `ringlane status`."""
     actors = {
@@ -223,6 +245,7 @@ def run_status(facts: Facts, specs: Mapping[str, WorkerSpec]) -> dict[str, Any]:
         "machine": dict(facts.machine),
         "elapsed_s": round(facts.duration_s, 3),
         "trading_state": control.halt_state()[0].name if control else "HALTED",
+        "venues_closed": closed_venues(facts),
         "workers": rows,
         "commands": commands,
         "events": list(facts.events),

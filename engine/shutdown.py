@@ -18,6 +18,9 @@ from shm.enums import WorkerState
 QUOTING = "quoting"
 ORDERS = "orders"
 EXIT = "exit"
+SENTINEL = "sentinel"
+#: Requests already sent at its limit are waited for.
+OUTLIVE_SPARE_S = 3.0
 
 
 class Shutdown:
@@ -26,10 +29,12 @@ class Shutdown:
     Args:
         timeout_s: for each step, and for each child's end.
         on_event: called with one line per thing worth telling.
+        outlive_s: how long a sentinel may still be at it; it is never killed before.
     """
 
-    def __init__(self, timeout_s: float, on_event: Callable[[str], None]) -> None:
+    def __init__(self, timeout_s: float, on_event: Callable[[str], None], outlive_s: float = 0.0) -> None:
         self._timeout_s = timeout_s
+        self._outlive_s = outlive_s + OUTLIVE_SPARE_S
         self._on_event = on_event
         self._confirmed: dict[tuple[str, str], asyncio.Event] = {}
         self._hurry = asyncio.Event()
@@ -44,13 +49,14 @@ class Shutdown:
         if event is not None:
             event.set()
 
-    async def _bounded(self, waits: Sequence[asyncio.Task[object]]) -> None:
+    async def _bounded(self, waits: Sequence[asyncio.Task[object]], timeout_s: float | None = None) -> None:
         """Wait for all, for the timeout, or for hurry; what is left is canceled."""
         if not waits:
             return
         hurry = asyncio.ensure_future(self._hurry.wait())
         everything = asyncio.ensure_future(asyncio.wait(waits))
-        await asyncio.wait([hurry, everything], timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        await asyncio.wait([hurry, everything], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for task in (hurry, everything, *waits):
             task.cancel()
         with suppress(asyncio.CancelledError):
@@ -101,11 +107,26 @@ class Shutdown:
             child.send_signal(SIGTERM)
         elif child.link is not None:
             child.link.send({"op": "stop", "phase": EXIT})
-        await self._bounded([asyncio.ensure_future(child.exited.wait())])
-        if child.is_running:
+        is_sentinel = child.role == SENTINEL
+        limit_s = self._outlive_s if is_sentinel else None
+        await self._bounded([asyncio.ensure_future(child.exited.wait())], limit_s)
+        if child.is_running and is_sentinel and self._hurry.is_set():
+            self._on_event(f"{child.name} (pid {child.pid}) stays until no order rests")
+        elif child.is_running:
             self._on_event(f"stop: {child.name} (pid {child.pid}) did not end by itself and was killed")
             child.kill()
             await child.exited.wait()
+
+    async def finish(self, children: Sequence[Child]) -> None:
+        """Nobody may be left: kill them, but let a sentinel go only once nothing rests."""
+        others = [child for child in children if child.role != SENTINEL]
+        for child in others:
+            child.kill()
+        for child in others:
+            await child.exited.wait()
+        for child in children:
+            if child.role == SENTINEL and not self._hurry.is_set():
+                await self.end(child)
 
     def lacking(self, children: Sequence[Child], phase: str) -> list[Child]:
         """Those that did not confirm a phase, whether they could be asked or not."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from actors.runtime.spec import WorkerSpec
 from engine import run_file
+from engine.accounts import SimulatedKeys
 from engine.commands import CommandSpec, parse_ready, spawn_command, split_commands, venue_command
 from engine.config import Config
 from engine.control_socket import ControlServer, Reply
@@ -78,6 +79,7 @@ class Supervisor:
         self.exit_code = 0
         self.report: dict[str, Any] | None = None
         self.machine = MachineHold(config.machine)
+        self._keys = SimulatedKeys(config)
         self.events: deque[str] = deque(maxlen=EVENTS_MAX)
         self.topology: Topology | None = None
         self.instance: Instance
@@ -99,7 +101,7 @@ class Supervisor:
         self._restarts = 0
         self._all_back = asyncio.Event()
         self._all_back.set()
-        self._shutdown = Shutdown(config.engine.shutdown_s, self.event)
+        self._shutdown = Shutdown(config.engine.shutdown_s, self.event, config.sentinel.outlive_s)
         self.notifier = Notifier()
         self._sampler = ProcessSampler()
         self._books_at_stop: dict[str, int] | None = None
@@ -211,13 +213,14 @@ class Supervisor:
         topology = build_topology(self.config, self._urls, identity, allowed)
         self.topology = self.machine.plan(topology, allowed)
         self.segments = self.machine.make_segments(self.instance.run, self.topology)
+        self._operations.restore_halt()
         for spec in self.topology.workers:
             self.specs[spec.name] = spec
             self.workers[spec.name] = self._make_child(spec.name, spec.role, spec.slot)
-        policy = RestartPolicy(
-            intensity=self.config.engine.restart_intensity,
-            period_ns=int(self.config.engine.restart_period_s * 1e9),
-        )
+            self.workers[spec.name].environment = self._keys.of_worker(spec)
+        config = self.config.engine
+        period_ns = int(config.restart_period_s * 1e9)
+        policy = RestartPolicy(intensity=config.restart_intensity, period_ns=period_ns)
         self._table = RestartTable(policy, [(c.name, c.restart) for c in self._children()])
         for child in self.workers.values():
             await self._start_worker(child)
@@ -255,7 +258,7 @@ class Supervisor:
         if child is None:
             child = self._make_child(command.name, "venue", COMMAND_SLOT - len(self._commands))
             self._commands[command.name] = child
-            child.venue = name
+            child.venue, child.environment = name, self._keys.of_venue(name)
         child.begin()
         line = await spawn_command(child, command, self._spawner, self.config.engine.start_timeout_s)
         self._urls[name] = parse_ready(line, child.name)
@@ -301,22 +304,22 @@ class Supervisor:
             self.segments.set_state(child)
 
     def _on_message(self, child: Child, message: Message) -> None:
-        op = message.get("op")
+        op = message.pop("op", "")
         if op == "ready":
             self.machine.on_ready(child.name, message.get("machine"))
             for refusal in self.machine.refusals(child.name):
                 self.event(f"{child.name}: {refusal}")
             child.ready.set()
+            self._operations.holds.on_ready(child)
+        elif op in ("operator", "note"):
+            self._operations.on_message(child, op, message)
         elif op == "stopped":
             self._shutdown.on_stopped(child.name, str(message.get("phase")))
         elif op == "generation":
             if "error" in message:
                 self.generations.on_refused(child.name, str(message["error"]))
         else:
-            text = (
-                message.get("error") or message.get("text") or {k: v for k, v in message.items() if k != "op"}
-            )
-            self.event(f"{child.name}: {op}: {text}")
+            self.event(f"{child.name}: {op}: {message.get('error') or message.get('text') or message}")
 
     def _on_exit(self, child: Child, ended: Exit) -> None:
         """Bookkeeping first, in shared memory and without help of anybody; then the policy decides."""
@@ -411,13 +414,14 @@ class Supervisor:
 
     def status(self) -> Reply:
         """The run and its workers, as `ringlane status` shows them."""
-        return {"pid": os.getpid(), "phase": self.phase.value, **run_status(self.facts(), self.specs)}
+        head = {"pid": os.getpid(), "phase": self.phase.value, **self._operations.notes.section()}
+        return head | run_status(self.facts(), self.specs)
 
     def make_report(self) -> dict[str, Any]:
         """The run report up to now (up to the stop, once stopped)."""
         if self.phase is Phase.RUNNING:
             self._watcher.sample(self._children(), shares=True)
-        return build_report(self.facts())
+        return build_report(self.facts()) | self._operations.notes.section()
 
     def progress(self) -> Progress:
         """A few live figures for the progress line."""
@@ -452,10 +456,9 @@ class Supervisor:
             await asyncio.wait_for(self._all_back.wait(), self.config.engine.shutdown_s)
         except TimeoutError:
             self.event("stop: a restart did not finish in time")
-        traders = [
-            self.workers[s.name] for s in self.specs.values() if s.slot in {*s.gateways, *s.strategies}
-        ]
-        gateways = [self.workers[s.name] for s in self.specs.values() if s.slot in s.gateways]
+        specs = self.specs.values()
+        traders = [self.workers[s.name] for s in specs if s.slot in {*s.gateways, *s.strategies}]
+        gateways = [self.workers[s.name] for s in specs if s.slot in s.gateways]
         await self._shutdown.run(
             list(self.workers.values()), list(self._commands.values()), traders, gateways, self._revive
         )
@@ -477,10 +480,7 @@ class Supervisor:
 
     async def _clean_up(self, server: ControlServer) -> None:
         self.phase = Phase.STOPPED
-        for child in self._children():
-            child.kill()
-        for child in self._children():
-            await child.exited.wait()
+        await self._shutdown.finish(self._children())
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

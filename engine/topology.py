@@ -14,6 +14,7 @@ from typing import Any
 
 from actors.runtime.segments import SegmentPlan, Sizes, plan_segments
 from actors.runtime.spec import ActorSpec, DrainSpec, FeedRef, MachineSpec, WorkerSpec
+from engine.accounts import OrderUrls, account_rows
 from engine.config import (
     Config,
     DrainConfig,
@@ -24,8 +25,16 @@ from engine.config import (
 )
 from engine.errors import TopologyError
 from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place
+from engine.rates import RatePlan, plan_rates
+from engine.sentinel_plan import add_sentinel
+from engine.store_config import mirror_settings, store_settings
 from engine.venue_config import VenueConfig
+from feeds.names import is_pattern
 
+#: Roles that are no strategies.
+PARTS = frozenset(
+    ("market_data", "reference", "order_gateway", "account", "journal_keeper", "store", "mirror")
+)
 MARKET_CAPACITY = 65_536
 ORDER_CAPACITY = 4_096
 WORKER_SLOTS = 64
@@ -47,12 +56,14 @@ class VenueUrls:
         websocket_url, rest_url: base addresses.
         ca_file: PEM file of the authority that signed its certificate, None = the system's.
         symbols: what it trades, used when the configuration names no symbols.
+        orders: where a simulated venue takes orders.
     """
 
     websocket_url: str
     rest_url: str
     ca_file: str | None = None
     symbols: tuple[str, ...] = ()
+    orders: OrderUrls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,7 @@ def risk_limits(risk: RiskConfig) -> dict[str, int]:
         "max_data_age_ns": risk.max_data_age_ms * 1_000_000,
         "max_intent_age_ns": risk.max_intent_age_ms * 1_000_000,
         "price_band_bps": risk.price_band_bps,
+        "max_correlated_notional_e8": money_e8(risk.max_correlated_notional),
     }
 
 
@@ -129,6 +141,8 @@ def _feed_actor(name: str, venue: VenueConfig, urls: VenueUrls) -> ActorSpec:
         "with_status": venue.status,
         "validation": venue.validation.model_dump(exclude_none=True),
         "audit": venue.audit.model_dump(exclude_none=True),
+        "instruments_max": venue.instruments_max if venue.follows_listings else 0,
+        "quiet": venue.quiet.model_dump(exclude_none=True),
         "ca_file": venue.ca_file or urls.ca_file,
         "session": dict(LOOPBACK_SESSION) if venue.simulated is not None else {},
     }
@@ -145,6 +159,7 @@ def _reference_actor(config: Config, urls: Mapping[str, VenueUrls]) -> ActorSpec
             "priority": venue.priority,
             "ca_file": venue.ca_file or urls[name].ca_file,
             "listing_s": venue.listing_s,
+            "instruments_max": venue.instruments_max,
             "clock_s": venue.clock_s,
         }
         for name, venue in config.venues.items()
@@ -159,13 +174,22 @@ def gateway_settings(config: Config) -> dict[str, Any]:
         "mode": orders.mode,
         "maker_fee_bps": orders.maker_fee_bps,
         "taker_fee_bps": orders.taker_fee_bps,
-        "entry_latency_us": orders.entry_latency_us,
-        "response_latency_us": orders.response_latency_us,
+        "queue_model": orders.queue_model,
+        "entry_latency": orders.entry_latency,
+        "response_latency": orders.response_latency,
+        "feed_latency": orders.feed_latency,
         "keep_orphans": orders.keep_orphans,
         "orphan_ns": config.engine.orphan_ms * 1_000_000,
         "journal_file_bytes": config.journal.file_mib << 20,
         "limits": risk_limits(config.risk),
+        "correlation_threshold": config.risk.correlation_threshold,
+        "correlation_step_ns": config.risk.correlation_step_ms * 1_000_000,
+        "correlation_half_life": config.risk.correlation_half_life,
     }
+
+
+def _keeper_settings(config: Config) -> dict[str, Any]:
+    return {"keep_days": config.journal.keep_days, "keep_bytes": config.journal.keep_mib << 20}
 
 
 def strategy_settings(config: Config, strategy: StrategyConfig) -> dict[str, Any]:
@@ -174,12 +198,35 @@ def strategy_settings(config: Config, strategy: StrategyConfig) -> dict[str, Any
     return {"venue": venue.adapter, "instruments": strategy.instruments, **strategy.settings}
 
 
+def _store_actors(config: Config, pairs: int) -> list[ActorSpec]:
+    """What keeps databases behind the run; their gateways' slots are filled in later."""
+    actors = []
+    if config.store.kind != "off":
+        actors.append(ActorSpec(0, "store", "store", store_settings(config.store, pairs)))
+    if config.store.mirror is not None:
+        actors.append(ActorSpec(0, "mirror", "mirror", mirror_settings(config.store, pairs)))
+    return actors
+
+
 def plan_workers(config: Config, urls: Mapping[str, VenueUrls]) -> list[WorkerPlan]:
     """Group the actors of a configuration into workers, in start order."""
     feeds = [_feed_actor(name, venue, urls[name]) for name, venue in config.venues.items()]
-    gateway = ActorSpec(0, "order_gateway", "gateway", gateway_settings(config))
+    signing, sending = account_rows(
+        config,
+        {n: u.orders for n, u in urls.items()},
+        {n: _symbols(v, urls[n]) for n, v in config.venues.items()},
+    )
+    for row in (*signing, *sending):
+        row["ca_file"] = row["ca_file"] or urls[row["name"]].ca_file
+    accounts = {"accounts": signing} if signing else {}
+    gateway = ActorSpec(0, "order_gateway", "gateway", gateway_settings(config) | accounts)
     strategies = [ActorSpec(0, s.kind, s.name, strategy_settings(config, s)) for s in config.strategies]
-    plans = [WorkerPlan("housekeeping", HOUSEKEEPING_ROLE, (_reference_actor(config, urls),))]
+    cold = [_reference_actor(config, urls)]
+    if sending:
+        cold.append(ActorSpec(0, "account", "account", {"accounts": sending}))
+    cold.append(ActorSpec(0, "journal_keeper", "journal", _keeper_settings(config)))
+    cold += _store_actors(config, sum(len(_symbols(v, urls[n])) for n, v in config.venues.items()))
+    plans = [WorkerPlan("housekeeping", HOUSEKEEPING_ROLE, tuple(cold))]
     if config.engine.placement == "default":
         plans.append(WorkerPlan("feed", FEED_ROLE, tuple(feeds)))
         plans.append(WorkerPlan("trade", "trade", (gateway, *strategies)))
@@ -198,7 +245,7 @@ def _slots_with(plans: Sequence[WorkerPlan], wanted: Callable[[ActorSpec], bool]
 
 
 def _is_strategy(actor: ActorSpec) -> bool:
-    return actor.role not in ("market_data", "reference", "order_gateway")
+    return actor.role not in PARTS
 
 
 def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, VenueUrls]) -> None:
@@ -219,7 +266,7 @@ def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, Venue
         if not symbols:
             raise TopologyError(f"venues.{name} has no symbols: none configured and the venue offers none")
         # A name of ours is for the reference actor to judge: it has the instrument data.
-        given = {symbol for symbol in symbols if not CANONICAL.fullmatch(symbol)}
+        given = {s for s in symbols if not CANONICAL.fullmatch(s) and not is_pattern(s)}
         unknown = sorted(given - set(urls[name].symbols)) if urls[name].symbols else []
         if unknown:
             raise TopologyError(
@@ -229,14 +276,14 @@ def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, Venue
         known = _symbols(config.venues[strategy.venue], urls[strategy.venue])
         unknown = (
             [s for s in strategy.instruments if s not in known]
-            if isinstance(strategy.instruments, list)
+            if isinstance(strategy.instruments, list) and not config.venues[strategy.venue].follows_listings
             else []
         )
         if unknown:
             raise TopologyError(
                 f"strategy {strategy.name}: venues.{strategy.venue} has no {', '.join(unknown)}"
             )
-        if strategy.kind in ("market_data", "reference", "order_gateway"):
+        if strategy.kind in PARTS:
             raise TopologyError(f'strategy {strategy.name}: "{strategy.kind}" is not a kind of strategy')
 
 
@@ -262,7 +309,10 @@ def build_topology(
     plans = plan_workers(config, urls)
     _check(config, plans, urls)
     cores = place([(p.name, p.role) for p in plans], allowed)
-    count = sum(len(_symbols(v, urls[n])) for n, v in config.venues.items())
+    count = sum(
+        len(_symbols(v, urls[n])) + (v.instruments_max if v.follows_listings else 0)
+        for n, v in config.venues.items()
+    )
     feeds = [
         FeedRef(slot, sorted({int(a.settings["priority"]) for a in plan.actors}))
         for slot, plan in enumerate(plans, 1)
@@ -283,9 +333,15 @@ def build_topology(
         gateways=_slots_with(plans, lambda a: a.role == "order_gateway"),
         strategies=_slots_with(plans, _is_strategy),
         reference_slot=_slots_with(plans, lambda a: a.role == "reference")[0],
+        account_slot=next(iter(_slots_with(plans, lambda a: a.role == "account")), -1),
         instrument_capacity=max(INSTRUMENTS_MIN, 2 * count),
         bell_age_ns=config.engine.bell_age_us * 1_000,
         drain=_drain_spec(config.engine.drain),
+    )
+    rates = plan_rates(
+        config.venues,
+        {n: (u.rest_url, u.websocket_url) for n, u in urls.items()},
+        shared.instrument_capacity if config.orders.mode == "venue" else 0,
     )
     workers = []
     actor_id = 0
@@ -293,7 +349,7 @@ def build_topology(
         actors = []
         for actor in plan.actors:
             actor_id += 1
-            actors.append(replace(actor, actor_id=actor_id, settings=_with_slots(actor, plans)))
+            actors.append(replace(actor, actor_id=actor_id, settings=_with_slots(actor, plans, rates)))
         nice = HOUSEKEEPING_NICE if plan.role == HOUSEKEEPING_ROLE else 0
         workers.append(
             replace(
@@ -307,12 +363,15 @@ def build_topology(
                 machine=_machine_spec(config.machine),
             )
         )
+    workers = add_sentinel(config, workers)
     text = " ".join(f"{w.name}@{'-' if w.core is None else w.core}" for w in workers)
     spares = config.engine.spare_slots
     sizes = Sizes(
         instruments=shared.instrument_capacity, market_ring=MARKET_CAPACITY, order_ring=ORDER_CAPACITY
     )
-    segments = plan_segments(workers, sizes, epoch=identity.epoch, supervisor_pid=identity.supervisor_pid)
+    segments = plan_segments(
+        workers, sizes, epoch=identity.epoch, supervisor_pid=identity.supervisor_pid, rates=rates.rules
+    )
     return Topology(tuple(workers), tuple(segments), f"{config.engine.placement}: {text}", spares)
 
 
@@ -331,8 +390,17 @@ def _machine_spec(machine: MachineConfig) -> MachineSpec:
     return MachineSpec(machine.lock_memory, machine.heap_mib, 0, machine.huge_pages != "off")
 
 
-def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan]) -> dict[str, Any]:
-    """Settings of an actor that depend on which worker got which slot."""
+def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan], rates: RatePlan) -> dict[str, Any]:
+    """Settings of an actor that depend on which worker got which slot, and on what the run counts."""
+    if actor.role == "market_data":
+        return actor.settings | {"rates": dict(rates.names[actor.settings["venue"]])}
+    if actor.role == "order_gateway" and "accounts" in actor.settings:
+        rows = [row | {"rates": dict(rates.accounts[row["protocol"]])} for row in actor.settings["accounts"]]
+        return actor.settings | {"accounts": rows}
+    if actor.role == "journal_keeper":
+        return actor.settings | {"slots": _slots_with(plans, lambda a: a.role == "order_gateway")}
+    if actor.role == "store":
+        return actor.settings | {"gateways": _slots_with(plans, lambda a: a.role == "order_gateway")}
     if actor.role != "reference":
         return dict(actor.settings)
     slots = {
@@ -341,7 +409,12 @@ def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan]) -> dict[str, Any]
         for a in p.actors
         if a.role == "market_data"
     }
-    return {"venues": [row | {"feed_slot": slots[row["venue"]]} for row in actor.settings["venues"]]}
+    return {
+        "venues": [
+            row | {"feed_slot": slots[row["venue"]], "rates": dict(rates.names[row["venue"]])}
+            for row in actor.settings["venues"]
+        ]
+    }
 
 
 def generation_settings(
@@ -362,7 +435,8 @@ def generation_settings(
         mine = result.setdefault(worker.slot, {})
         for actor in worker.actors:
             if actor.role == "order_gateway":
-                mine[str(actor.actor_id)] = gateway_settings(config)
+                kept = {k: v for k, v in actor.settings.items() if k == "accounts"}
+                mine[str(actor.actor_id)] = gateway_settings(config) | kept
             elif actor.name in strategies and _is_strategy(actor):
                 mine[str(actor.actor_id)] = strategies[actor.name]
             else:

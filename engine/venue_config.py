@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from engine.errors import ConfigError, Problem
+from engine.toml_lines import Key
+from feeds.names import is_pattern
 
 
 class Section(BaseModel):
     """Base of all sections: strict types, no unknown key, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SecretRef(Section):
+    """Where a secret is: the name of an environment variable or the path of a file, never the secret."""
+
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SecretRef:
+        if (self.env is None) == (self.file is None):
+            raise ValueError('expected { env = "NAME" } or { file = "PATH" }')
+        return self
+
+    def read(self) -> str:
+        """The secret itself; call it only in the process that needs it.
+
+        Raises:
+            ConfigError: the variable is not set or the file can not be read.
+        """
+        if self.env is not None:
+            value = os.environ.get(self.env)
+            if value is None:
+                raise ConfigError("environment", [Problem(self.env, "is not set")])
+            return value
+        try:
+            return Path(str(self.file)).read_text().strip()
+        except OSError as error:
+            raise ConfigError(str(self.file), [Problem("", error.strerror or "can not be read")]) from error
+
+
+class AccountConfig(Section):
+    """The account a venue's orders go to; addresses that are left out are the venue's own."""
+
+    api_key: SecretRef
+    secret: SecretRef
+    passphrase: SecretRef | None = None
+    kind: Literal["hmac", "ed25519"] = "hmac"
+    order_url: str | None = Field(default=None, pattern=r"^wss?://")
+    private_url: str | None = Field(default=None, pattern=r"^wss?://")
+    rest_url: str | None = Field(default=None, pattern=r"^https?://")
+    options: dict[str, Any] = Field(default_factory=dict)
+    rotate_s: float = Field(
+        default=0.0, ge=0.0
+    )  # age of the private stream's socket; 0 = 12 h
 
 
 class SimulatedConfig(Section):
@@ -27,6 +79,15 @@ class SimulatedConfig(Section):
     times: Literal["shift", "original"] = "shift"
     at_end: Literal["stop", "loop", "exit"] = "stop"
     clients: int | None = Field(default=None, ge=1)
+    rate_factor: float = Field(default=1.0, gt=0.0)  # of the venue's published rate limits
+    trade: bool = True
+    balances: str | None = None  # of each account, "USDT=1000000,BTC=1"
+    leverage: int | None = Field(default=None, ge=1, le=125)
+    maker_fee: float | None = Field(default=None, ge=-0.01, le=0.1)  # fraction of notional
+    taker_fee: float | None = Field(default=None, ge=-0.01, le=0.1)
+    entry_latency: str | None = None  # "250us", "lognormal:250us:0.5", "table:FILE"
+    response_latency: str | None = None
+    faults: str | None = None  # a fault script, or the name of its file
     tls: bool = False
     port: int = Field(default=0, ge=0, le=65_535)
     rest_port: int = Field(default=0, ge=0, le=65_535)
@@ -91,27 +152,61 @@ class AuditConfig(Section):
     levels: int | None = Field(default=None, ge=1)
 
 
+class QuietConfig(Section):
+    """How long a book may be quiet while its connection goes on; left out = the default (`feeds.quiet`).
+
+    `instruments` gives single ones a limit of their own, in seconds, by symbol or canonical name; 0 = none.
+    """
+
+    least_s: float | None = Field(default=None, ge=0.0)  # 0 = books are not watched
+    most_s: float | None = Field(default=None, gt=0.0)
+    scale: float | None = Field(default=None, gt=1.0)
+    instruments: dict[str, float] = {}
+
+    @field_validator("instruments")
+    @classmethod
+    def _limits_are_times(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, seconds in value.items():
+            if seconds < 0:
+                raise ValueError(f"{name}: {seconds:g} is negative; a limit is in seconds, 0 = none")
+        return value
+
+
 class VenueConfig(Section):
     """One venue: where it is and what to subscribe to."""
 
     adapter: str
     websocket_url: str | None = Field(default=None, pattern=r"^wss?://")
     rest_url: str | None = Field(default=None, pattern=r"^https?://")
-    symbols: list[str] = []
+    symbols: list[str] = []  # names, or patterns (`*-USDT-PERP`) that follow listings; "all" = every one
+    instruments_max: int = Field(default=200, ge=1, le=2_000)  # that patterns may bring
     priority: int = Field(default=1, ge=1, le=4)
     depth_stream: str | None = None
     trade_stream: str | None = None
     connections: int | None = Field(default=None, ge=1, le=4)
     rotate_s: float = Field(default=0.0, ge=0.0)
     connects_per_s: float = Field(default=0.0, ge=0.0)
+    rate_share: float = Field(default=1.0, gt=0.0, le=1.0)  # the rest is for other programs of this address
     liquidations: bool = False
     status: bool = False
     listing_s: float = Field(default=300.0, ge=0.0)
     clock_s: float = Field(default=60.0, ge=0.0)
     validation: ValidationConfig = ValidationConfig()
     audit: AuditConfig = AuditConfig()
+    quiet: QuietConfig = QuietConfig()
     ca_file: str | None = None
+    account: AccountConfig | None = None
     simulated: SimulatedConfig | None = None
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _all_is_a_pattern(cls, value: object) -> object:
+        return ["*"] if value == "all" else value
+
+    @property
+    def follows_listings(self) -> bool:
+        """Whether instruments listed while the engine runs are taken up."""
+        return any(is_pattern(name) for name in self.symbols)
 
     @model_validator(mode="after")
     def _reachable(self) -> VenueConfig:
@@ -128,3 +223,19 @@ class VenueConfig(Section):
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols are listed twice")
         return self
+
+
+def missing_accounts(mode: str, venues: Mapping[str, VenueConfig]) -> list[tuple[Key, str]]:
+    """Venues whose orders have nowhere to go, as (key, text) of a problem."""
+    if mode != "venue":
+        return []
+    found: list[tuple[Key, str]] = []
+    for name, venue in venues.items():
+        if venue.simulated is None and venue.account is None:
+            text = 'orders.mode = "venue" needs an account here: api_key and secret'
+            found.append((("venues", name), text))
+        elif venue.simulated is not None and not venue.simulated.trade:
+            found.append(
+                (("venues", name, "simulated", "trade"), 'orders.mode = "venue" needs a venue that trades')
+            )
+    return found

@@ -19,6 +19,7 @@ from shm.positions import Position
 from shm.units import format_units
 
 E8 = 100_000_000
+E8_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ def market_section(
         "bbos": counters.get("feed.bbos", 0),
         "gaps": counters.get("feed.gaps", 0),
         "resyncs": counters.get("feed.resyncs", 0),
+        "range_left": counters.get("feed.range_left", 0),
         "rejected_frames": counters.get("feed.rejected", 0),
         "unknown_symbols": counters.get("feed.unknown_symbols", 0),
         "duplicates": counters.get("feed.duplicates", 0),
@@ -179,6 +181,7 @@ def orders_section(counters: Mapping[str, int]) -> dict[str, Any]:
         "intents": "intents",
         "intents_refused": "intents.refused",
         "new": "orders.new",
+        "replaced": "orders.replaced",
         "denied": "orders.denied",
         "rejected": "orders.rejected",
         "canceled": "orders.canceled",
@@ -191,7 +194,16 @@ def orders_section(counters: Mapping[str, int]) -> dict[str, Any]:
     }
     section: dict[str, Any] = {key: counters.get(name, 0) for key, name in names.items()}
     denied = {n.partition("denied.")[2]: v for n, v in counters.items() if n.startswith("denied.") and v}
-    return section | ({"denied_by_reason": denied} if denied else {})
+    prefix = "orders.session_"
+    session = {n.removeprefix(prefix): v for n, v in counters.items() if n.startswith(prefix) and v}
+    paid = {n.removeprefix("fees_e8."): v for n, v in counters.items() if n.startswith("fees_e8.") and v}
+    others = {asset: format_units(value, E8_DIGITS) for asset, value in paid.items()}
+    return (
+        section
+        | ({"denied_by_reason": denied} if denied else {})
+        | ({"venue_sessions": session} if session else {})
+        | ({"fees_in_other_assets": others} if others else {})
+    )
 
 
 def position_row(gateway: int, position: Position, instrument: Instrument) -> dict[str, Any]:

@@ -27,6 +27,11 @@ HOPS: tuple[Hop, ...] = (
     Hop("hop.intent_ns", "intent", "decided → taken up by the gateway"),
     Hop("hop.gate_ns", "gate", "taken up → risk gate passed"),
     Hop("hop.send_ns", "send", "gate passed → journaled and handed to the order session"),
+    Hop(
+        "hop.ack_ns",
+        "ack",
+        "order sent → the venue's first word on it (of a simulated venue: its delay included)",
+    ),
     Hop("tick_to_trade_ns", "tick to trade", "frame read → order handed to the order session"),
 )
 

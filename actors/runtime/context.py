@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from actors.errors import ActorError
+from actors.runtime.routing import PlannedRoute, Routing, SentRoute
 from actors.runtime.schedule import Timer
-from shm.enums import IntentKind, OrderStatus, OrderType, ReportKind, Side, TimeInForce
+from actors.runtime.spec import rates_name
+from feeds.transport.rates import LedgerBudget
+from shm.enums import (
+    IntentKind,
+    OrderStatus,
+    OrderType,
+    RateLane,
+    ReportKind,
+    SegmentKind,
+    Side,
+    TimeInForce,
+)
+from shm.rate_ledger import RateLedger
 
 if TYPE_CHECKING:
     from actors.runtime.host import Host
@@ -79,6 +92,7 @@ class Context:
         self.working: dict[int, WorkingOrder] = {}
         self.is_quoting = False
         self._port = port
+        self._routing: Routing | None = None
         self._timers: set[Timer] = set()
         self._clock = host.clock
 
@@ -144,6 +158,35 @@ class Context:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+
+    # ---- rate limits ----------------------------------------------------------------------------
+
+    @property
+    def rates(self) -> RateLedger:
+        """The rate ledger of the run, which every process takes from."""
+        host = self.host
+        made = host.share(
+            "rates", lambda: RateLedger.attach(host.open(rates_name(), SegmentKind.RATES).payload)
+        )
+        return cast(RateLedger, made)
+
+    def rate_budget(
+        self, rates: Mapping[str, str], purpose: str, lane: RateLane, *, is_aligned: bool = False
+    ) -> LedgerBudget | None:
+        """The share of one lane in a rate limit; None if the run does not count that purpose.
+
+        Args:
+            rates: of the actor's settings: purpose → name of the rule.
+            purpose: "weight" of REST requests or "connects", for example.
+            lane: whose share.
+            is_aligned: whether the venue's windows begin at whole multiples of their length on its clock.
+        """
+        name = rates.get(purpose, "")
+        if not self.rates.has(name):
+            return None
+        return LedgerBudget(
+            self.rates, self.rates.bucket(name), lane, utc_ns=self.utc_ns if is_aligned else None
+        )
 
     # ---- market ---------------------------------------------------------------------------------
 
@@ -281,6 +324,47 @@ class Context:
         """Ask the gateway for a STATUS report of each working order; the last one has the returned id."""
         return None if self._port is None else self._port.command(IntentKind.MASS_STATUS, 0xFFFFFFFF)
 
+    # ---- routing --------------------------------------------------------------------------------
+
+    @property
+    def routing(self) -> Routing:
+        """Round trips, market pace and decisions of this actor's routes; made when first asked for."""
+        if self._routing is None:
+            self._routing = Routing(self)
+        return self._routing
+
+    def route(
+        self,
+        canonical: str,
+        side: Side | int,
+        quantity_e8: int,
+        *,
+        max_units: Mapping[int, int] | None = None,
+        position_limits: Mapping[int, int] | None = None,
+    ) -> PlannedRoute:
+        """Find the cheapest split of a marketable quantity over all venues that list an instrument.
+
+        Args:
+            canonical: name of the instrument; only venues this actor is subscribed to are outlets.
+            side: BUY or SELL.
+            quantity_e8: 10^-8 of the base currency.
+            max_units: by instrument id, the most that may go there (a balance), in its own unit.
+            position_limits: by instrument id, the largest position, open orders counted, in its own unit.
+
+        Returns:
+            The plan; without legs if no book can be cited or nothing fits.
+
+        Raises:
+            OrderError: a quantity that is not positive, or rows that do not trade the same thing.
+        """
+        return self.routing.plan(
+            canonical, side, quantity_e8, max_units=max_units, position_limits=position_limits
+        )
+
+    def send_route(self, plan: PlannedRoute) -> SentRoute:
+        """Send a plan's legs at once (IOC), the slowest venue first, each citing up to four of its books."""
+        return self.routing.send(plan)
+
     @property
     def can_send(self) -> bool:
         """Whether this actor has a way to a gateway."""
@@ -296,6 +380,8 @@ class Context:
         working = self.working
         kind = report.kind
         order = working.get(report.client_order_id)
+        if self._routing is not None:
+            self._routing.on_report(report, report.order_status in TERMINAL)
         if kind == _STATUS:
             self._apply_status(report)
         elif kind == _REPLACED:
@@ -345,6 +431,17 @@ class Context:
         if self._port is None:
             raise ActorError(f"actor {self.name}: its worker has no gateway")
         return self._port
+
+    # ---- telling --------------------------------------------------------------------------------
+
+    def note(self, name: str, data: Mapping[str, Any]) -> None:
+        """Tell the supervisor something about this actor for status and report; the newest of a name stands.
+
+        Args:
+            name: what it is about.
+            data: JSON-ready and small; not for every record.
+        """
+        self.host.notify({"op": "note", "actor": self.name, "name": name, "data": data})
 
     # ---- measurement ----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ The supervisor makes them by name, the virtual host and tests make private ones:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +18,8 @@ from shm.enums import SegmentKind
 from shm.instruments import InstrumentTable
 from shm.metrics import Metrics
 from shm.positions import PositionTable
+from shm.rate_ledger import RateLedger
+from shm.rate_rules import RateRule
 from shm.ring import BroadcastRing
 from shm.segment import Segment
 from shm.spsc import SpscRing
@@ -36,7 +38,7 @@ class Sizes:
         streams: entries of a slab's stream table.
         market_ring: records of each broadcast ring (at least 2 s of the measured peak).
         order_ring: records of each intent and report ring.
-        request_ring, blob_ring: records of the cold rings (4096 blobs slots = 16 MiB of bodies).
+        request_ring, blob_ring, rest_ring: records of the cold rings (4096 slots = 16 MiB of bodies).
     """
 
     instruments: int = 256
@@ -46,6 +48,7 @@ class Sizes:
     order_ring: int = 1024
     request_ring: int = 1024
     blob_ring: int = 4096
+    rest_ring: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,14 @@ def _gateway_segments(worker: names.WorkerSpec, gateway: int, sizes: Sizes) -> I
         lambda payload: PositionTable.create(payload, sizes.instruments),
         gateway,
     )
+    account = worker.account_slot
+    if account >= 0:
+        pair = (
+            (names.rest_requests_name(gateway, account), gateway),
+            (names.rest_answers_name(account, gateway), account),
+        )
+        for short, writer in pair:
+            yield _spsc(short, SegmentKind.BLOB_RING, sizes.rest_ring, names.BLOB_SLOT_BYTES, writer)
     for slot in worker.strategies:
         intents, reports = names.intents_name(slot, gateway), names.reports_name(gateway, slot)
         yield _spsc(intents, SegmentKind.INTENT_RING, sizes.order_ring, ORDER_SLOT_BYTES, slot)
@@ -128,7 +139,12 @@ def _gateway_segments(worker: names.WorkerSpec, gateway: int, sizes: Sizes) -> I
 
 
 def plan_segments(
-    workers: Iterable[names.WorkerSpec], sizes: Sizes, *, epoch: int, supervisor_pid: int = 0
+    workers: Iterable[names.WorkerSpec],
+    sizes: Sizes,
+    *,
+    epoch: int,
+    supervisor_pid: int = 0,
+    rates: Sequence[RateRule] = (),
 ) -> list[SegmentPlan]:
     """Every segment of a run.
 
@@ -137,6 +153,7 @@ def plan_segments(
         sizes: capacities.
         epoch: of the run, written into the control segment.
         supervisor_pid: likewise.
+        rates: rate limits of the venues, which all workers share.
     """
     specs = list(workers)
     plans = {
@@ -151,6 +168,12 @@ def plan_segments(
             SegmentKind.INSTRUMENTS,
             InstrumentTable.bytes_needed(sizes.instruments),
             lambda payload: InstrumentTable.create(payload, sizes.instruments),
+        ),
+        names.rates_name(): SegmentPlan(
+            names.rates_name(),
+            SegmentKind.RATES,
+            RateLedger.bytes_needed(rates),
+            lambda payload: RateLedger.create(payload, rates),
         ),
     }
 

@@ -26,6 +26,16 @@ def control_name() -> str:
     return "control"
 
 
+#: Where the actors of a worker leave what does an operator's commands (`Host.share`): callables that take the
+#: message, and return what to answer or None where it does not concern them.
+OPERATOR_COMMANDS = "operator_commands"
+
+
+def rates_name() -> str:
+    """Short name of the rate ledger."""
+    return "rates"
+
+
 def books_name(feed_slot: int) -> str:
     """Short name of the book slab that a feed worker writes."""
     return f"books.{feed_slot}"
@@ -54,6 +64,16 @@ def requests_name(feed_slot: int, reference_slot: int) -> str:
 def blobs_name(reference_slot: int, feed_slot: int) -> str:
     """Short name of the ring that carries raw HTTP bodies back to a feed worker."""
     return f"blobs.{reference_slot}.{feed_slot}"
+
+
+def rest_requests_name(gateway_slot: int, account_slot: int) -> str:
+    """Short name of the ring that carries a gateway's signed REST requests to the account worker."""
+    return f"rest.{gateway_slot}.{account_slot}"
+
+
+def rest_answers_name(account_slot: int, gateway_slot: int) -> str:
+    """Short name of the ring that carries their answers back."""
+    return f"rest-answers.{account_slot}.{gateway_slot}"
 
 
 def positions_name(gateway_slot: int) -> str:
@@ -147,6 +167,9 @@ class WorkerSpec:
         heartbeat_ns: interval of the heartbeat, the only periodic timer of a worker.
         feeds: every feed worker of the run; gateways, strategies: worker slots that host such actors.
         reference_slot: worker slot of the reference actor, -1 = none.
+        account_slot: worker slot of the account actor, -1 = none (paper).
+        sentinel_slot: worker slot of the sentinel, -1 = none (paper).
+        sentinel: settings of the sentinel itself, in its own spec only (`engine.sentinel`).
         instrument_capacity: rows of the instrument table, the slabs and the position tables.
         bell_age_ns: how long a record may stay unsignaled while the frames of its socket read go on.
         drain, machine: how it drains; what it asks of the machine.
@@ -172,6 +195,9 @@ class WorkerSpec:
     gateways: list[int] = field(default_factory=list)
     strategies: list[int] = field(default_factory=list)
     reference_slot: int = -1
+    account_slot: int = -1
+    sentinel_slot: int = -1
+    sentinel: dict[str, Any] = field(default_factory=dict)
     instrument_capacity: int = 256
     start_reason: StartReason = "start"
     bell_age_ns: int = 20_000

@@ -21,7 +21,7 @@ from actors.runtime.host import Host, MakeActor
 from actors.runtime.intents import Clock
 from actors.runtime.link import Link
 from actors.runtime.schedule import LiveScheduler
-from actors.runtime.spec import WorkerSpec, control_name
+from actors.runtime.spec import OPERATOR_COMMANDS, WorkerSpec, control_name
 from shm.clock import utc_ns
 from shm.doorbell import Parker
 from shm.enums import SegmentKind
@@ -177,6 +177,17 @@ class LiveWorker:
             self._scheduler.spawn(self._stop(str(message.get("phase", STOP_EXIT))), lambda: None, self._fatal)
         elif op == "halt":
             self._host.on_halt()
+        elif op == "operator":
+            self._link.send(self._operate(message))
+
+    def _operate(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Do an operator's command by the first actor of this worker that knows what is meant."""
+        answer = {"op": "operator", "number": message.get("number", 0)}
+        for command in self._host.share(OPERATOR_COMMANDS, list):
+            result = command(message)
+            if result is not None:
+                return {**answer, "result": result}
+        return {**answer, "error": f"{self._spec.name} has nothing that it could mean"}
 
     def _take_generation(self, message: Mapping[str, Any]) -> None:
         settings = {int(key): value for key, value in message.get("actors", {}).items()}

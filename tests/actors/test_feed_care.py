@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from actors.errors import SettingsError
-from actors.feed_care import AuditSettings, FeedCare, read_validation
+from actors.errors import ActorError, SettingsError
+from actors.feed_care import AuditSettings, FeedCare, read_quiet, read_validation
 from feeds.adapter import Notice
 from feeds.validation import Severity, ValidationSettings
 from feeds.venues import get_adapter
 from shm.enums import BookReason, InstrumentStatus
-from shm.instruments import InstrumentTable
+from shm.instruments import Instrument, InstrumentTable
 from tests.kit.feed_rig import SECOND, Rig, depth, plain, snapshot_body
 
 
@@ -27,11 +27,32 @@ class Cared(Rig):
             self.table.add(row)
         self.asked: list[tuple[int, int]] = []
         self.looks = 0
-        self.care = FeedCare(self.session, self.table, self.rows, AuditSettings(), self._ask, self._look)
+        self.begun: list[tuple[str, int | None]] = []
+        self.ended: list[str] = []
+        self.told: list[str] = []
+        self.has_room = True
+        self.care = FeedCare(
+            self.session,
+            self.table,
+            self.rows,
+            AuditSettings(),
+            self._ask,
+            self._look,
+            follow=lambda row: row.symbol.endswith("USDT"),
+            begin=self._begin,
+            end=lambda row: self.ended.append(row.symbol),
+            tell=self.told.append,
+        )
 
     def _ask(self, instrument_id: int, levels: int) -> bool:
         self.asked.append((instrument_id, levels))
         return True
+
+    def _begin(self, row: Instrument, stream: int | None) -> int:
+        if not self.has_room:
+            raise ActorError("no room")
+        self.begun.append((row.symbol, stream))
+        return stream or 0
 
     def _look(self) -> bool:
         self.looks += 1
@@ -86,6 +107,99 @@ def test_new_terms_end_the_old_book_and_begin_a_new_one_on_the_same_stream() -> 
     assert rig.book_of(0) == ("DESYNC", BookReason.DELISTED)
 
 
+def test_an_instrument_listed_while_the_feed_runs_gets_a_book_once_it_trades() -> None:
+    rig = Cared("BTCUSDT")
+    rig.live("BTCUSDT")
+    row = replace(plain("ETHUSDT"), status=InstrumentStatus.HALTED)
+    new = rig.table.add(row)
+    rig.table.add(plain("ETHUSDC"))  # nobody wants it
+    rig.beat()
+    assert rig.begun == []
+    rig.table.set_status(new, InstrumentStatus.TRADING)
+    rig.beat()
+    assert rig.begun == [("ETHUSDT", None)]
+    assert "ETHUSDT (ETH-USDT-PERP) is listed: its book begins" in rig.told
+    rig.frame(depth("ETHUSDT", 1, 5, 0))
+    rig.session.on_snapshot(new, snapshot_body(5), rig.now_ns)
+    assert rig.book_of(new) == ("LIVE", BookReason.PROVEN)
+    assert rig.care.statistics()["listed"] == 1
+    assert rig.session.statistics()["unknown_symbols"] == 0
+
+
+@pytest.mark.parametrize("status", [InstrumentStatus.HALTED, InstrumentStatus.DELISTED])
+def test_what_does_not_trade_when_the_feed_starts_is_taken_up_once_it_does(status: InstrumentStatus) -> None:
+    rig = Cared("BTCUSDT")
+    row = rig.table.add(replace(plain("ETHUSDT"), status=status))
+    rig.beat()
+    assert rig.begun == []
+    rig.table.set_status(row, InstrumentStatus.TRADING)
+    rig.beat()
+    rig.beat()
+    assert rig.begun == [("ETHUSDT", None)]
+    assert rig.care.statistics()["listed"] == 1
+
+
+def test_a_listing_that_the_slab_can_not_hold_is_told_and_ends_nothing() -> None:
+    rig = Cared("BTCUSDT")  # its slab holds one more
+    rig.live("BTCUSDT")
+    rig.table.add(plain("ETHUSDT"))
+    rig.table.add(plain("XRPUSDT"))
+    rig.beat()
+    assert rig.ended == ["XRPUSDT"]
+    assert "XRPUSDT is listed, but not followed: XRPUSDT: instrument_id 2 is beyond" in rig.told[-1]
+    assert rig.state("BTCUSDT") == "LIVE"
+
+
+def test_a_listing_that_finds_no_room_is_told_and_the_others_go_on() -> None:
+    rig = Cared("BTCUSDT")
+    rig.live("BTCUSDT")
+    rig.has_room = False
+    rig.table.add(plain("ETHUSDT"))
+    rig.beat()
+    rig.beat()
+    assert [text for text in rig.told if "no room" in text] == [
+        "ETHUSDT is listed, but not followed: no room"
+    ]
+    assert rig.state("BTCUSDT") == "LIVE"
+
+
+def test_a_delisted_instrument_returns_by_itself_on_the_same_stream() -> None:
+    rig = Cared("BTCUSDT", "ETHUSDT")
+    rig.live("BTCUSDT")
+    rig.live("ETHUSDT")
+    rig.table.set_status(0, InstrumentStatus.DELISTED)
+    rig.beat()
+    assert rig.ended == ["BTCUSDT"]
+    assert "cancel what rests there" in rig.told[-1]
+    rig.frame(depth("BTCUSDT", 101, 101, 100))
+    assert rig.book_of(0) == ("DESYNC", BookReason.DELISTED)
+    rig.table.set_status(0, InstrumentStatus.TRADING)
+    rig.beat()
+    assert rig.begun == [("BTCUSDT", 0)]
+    assert rig.book_of(0)[0] == "SYNCING"
+    rig.frame(depth("BTCUSDT", 201, 205, 200))
+    assert rig.requests[-1] == 0
+    rig.session.on_snapshot(0, snapshot_body(205), rig.now_ns)
+    assert rig.book_of(0) == ("LIVE", BookReason.PROVEN)
+    rig.table.set_status(0, InstrumentStatus.DELISTED)
+    rig.beat()
+    assert rig.book_of(0) == ("DESYNC", BookReason.DELISTED), "and may go again"
+
+
+def test_a_delisted_instrument_that_returns_under_other_terms_gets_a_new_book() -> None:
+    rig = Cared("BTCUSDT")
+    rig.live("BTCUSDT")
+    rig.table.set_status(0, InstrumentStatus.DELISTED)
+    rig.beat()
+    rig.table.retire(0)
+    new = rig.table.add(replace(rig.rows[0], price_exponent=3, tick_size=5))
+    rig.beat()
+    rig.frame(depth("BTCUSDT", 101, 105, 100, [["100.005", "1.000"]], [["101.000", "1.000"]]))
+    rig.session.on_snapshot(new, snapshot_body(105), rig.now_ns)
+    assert rig.book_of(new) == ("LIVE", BookReason.PROVEN)
+    assert rig.book_of(0) == ("DESYNC", BookReason.DELISTED)
+
+
 def test_a_notice_about_an_instrument_asks_for_a_look_at_the_list_once() -> None:
     rig = Cared("BTCUSDT")
     rig.live("BTCUSDT")
@@ -124,6 +238,19 @@ def test_a_round_over_many_books_is_as_long_as_the_budget_asks() -> None:
     assert AuditSettings(period_s=0).period_ns(adapter, 480) == 0
 
 
+def test_audits_have_a_budget_of_requests_not_of_resubscriptions() -> None:
+    okx, bybit = get_adapter("okx"), get_adapter("bybit_linear")
+    assert AuditSettings().period_ns(okx, 100) == 60 * SECOND
+    assert AuditSettings().period_ns(okx, 500) == 250 * SECOND
+    assert AuditSettings().period_ns(bybit, 500) == 60 * SECOND
+    for name in ("binance_usdm", "okx", "bybit_linear", "bybit_spot"):
+        adapter, audits = get_adapter(name), AuditSettings()
+        bucket = audits.budget(adapter)
+        weight = adapter.snapshot_request("X", audits.depth(adapter).levels).weight
+        taken = sum(bucket.take(now) for now in range(0, 600 * SECOND, SECOND // 20)) * weight
+        assert taken <= adapter.rest_per_minute * 0.1 * 11 + weight
+
+
 @pytest.mark.parametrize("bad", [{"period_s": -1.0}, {"share": 0.0}, {"share": 2.0}, {"levels": 0}])
 def test_unusable_settings_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="not usable"):
@@ -153,3 +280,17 @@ def test_validation_is_read_with_severities_by_name() -> None:
 def test_unusable_validation_settings_are_refused(data: dict[str, Any], text: str) -> None:
     with pytest.raises(SettingsError, match=text):
         read_validation(data)
+
+
+def test_limits_of_quiet_books_are_read_in_seconds_and_by_either_name() -> None:
+    read = read_quiet({"least_s": 5.0, "instruments": {"BTC-USDT-PERP": 2.5}}, 7, lambda name: name[:3])
+    assert (read.least_ns, read.repeat_ns, read.limits_ns) == (5 * SECOND, 7, {"BTC": 2_500_000_000})
+    for bad in (
+        {"least": 5.0},
+        {"least_s": -1.0},
+        {"instruments": 3},
+        {"scale": "x"},
+        {"instruments": {"X": "y"}},
+    ):
+        with pytest.raises(SettingsError, match=r"market_data\.quiet"):
+            read_quiet(bad, 0, str)  # type: ignore[arg-type]

@@ -144,6 +144,45 @@ def test_what_does_not_fit_the_table_is_refused_by_name_and_tried_again_with_the
     assert "A5USDT not added" in outcome.refused[0]
 
 
+def test_patterns_follow_the_list_by_either_name_and_end_with_it() -> None:
+    venue = Venue(BTC, ETH, bybit_row("XYZUSDT", status="Closed"))
+    listing = venue.listing("E*", "BTC-USDT-PERP", "XYZ*")
+    assert venue.look(listing) == ListingOutcome(False, added=2)
+    venue.rows.append(bybit_row("ETCUSDT"))
+    venue.rows.append(SOL)
+    assert venue.look(listing) == ListingOutcome(False, added=1)
+    venue.rows.remove(ETH)
+    assert venue.look(listing) == ListingOutcome(False, status=1)
+    venue.rows.append(ETH)
+    assert venue.look(listing) == ListingOutcome(False, status=1)
+    assert venue.in_table() == [
+        ("BTCUSDT", 10, "TRADING"), ("ETHUSDT", 10, "TRADING"), ("ETCUSDT", 10, "TRADING"),
+    ]  # fmt: skip
+    assert venue.listing("E*").covers()
+
+
+def test_patterns_bring_no_more_than_they_may_and_those_in_use_stay() -> None:
+    venue = Venue(ETH, SOL)
+    listing = VenueListing(
+        venue.adapter, venue.table, venue.get, ["*"], lambda row: row, lambda: venue.now_ns, 2
+    )
+    venue.look(listing)
+    venue.rows.append(BTC)
+    outcome = venue.look(listing)
+    assert (outcome.added, outcome.status) == (0, 0)
+    assert outcome.refused == ("BTCUSDT is one instrument more than 2",)
+
+
+def test_a_scan_each_second_asks_the_venue_every_other_time() -> None:
+    venue = Venue(BTC, ETH)
+    listing = venue.listing("*")
+    for second in range(100):
+        venue.now_ns = second * 1_000 * MS
+        asyncio.run(listing.load())
+    assert len(venue.paths) == 50
+    assert (listing.market.requests, listing.market.hits) == (50, 50)
+
+
 def test_a_restarted_writer_takes_its_rows_over() -> None:
     venue = Venue(BTC, ETH)
     assert not venue.listing("BTC-USDT-PERP").covers()

@@ -117,6 +117,8 @@ def test_verbs_on_a_running_engine(tmp_path: Path) -> None:
         rows = orjson.loads(verb(one, "actors", "--json").stdout)
         assert [(r["name"], r["role"], r["worker"]) for r in rows] == [
             ("reference", "reference", "housekeeping"),
+            ("journal", "journal_keeper", "housekeeping"),
+            ("store", "store", "housekeeping"),
             ("md-sim", "market_data", "feed"),
             ("gateway", "order_gateway", "gateway"),
             ("one", "fake_kind", "strategy"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import SecretRef, dump_config, load_config, money_e8, parse_config
+from engine.config import dump_config, load_config, money_e8, parse_config
 from engine.errors import ConfigError
 from engine.toml_lines import find_line, key_lines
+from engine.venue_config import SecretRef
 
 GOOD = """\
 name = "demo"

@@ -33,7 +33,11 @@ def test_embedded_default_trades_and_leaves_nothing(tmp_path: Path) -> None:
     assert report["market"]["instruments"] == 5
     assert report["market"]["books"] > 0
     assert report["market"]["rejected_frames"] == 0
+    assert (report["market"]["gaps"], report["market"]["resyncs"]) == (0, 0)
     assert report["orders"]["new"] > 0
+    assert report["orders"]["fills"] > 0
+    assert report["latency"]["hop.ack_ns"]["count"] > 0
+    assert report["faults"] == []
     assert {w["restarts"] for w in report["workers"]} == {0}
     assert {w["state"] for w in report["workers"]} == {"STOPPED"}
     assert list(Path("/dev/shm").glob(f"ringlane.{name}.*")) == []

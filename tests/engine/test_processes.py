@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import orjson
 import pytest
 import uvloop
 
 from actors.runtime.spec import WorkerSpec
-from engine.commands import CommandSpec, parse_ready, spawn_command, venue_command
+from engine.commands import CommandSpec, answer_delays, parse_ready, spawn_command, venue_command
 from engine.config import parse_config
 from engine.errors import StartError
 from engine.link import Link, Message
@@ -231,11 +232,25 @@ def test_venue_command_pins_the_ports_of_an_earlier_incarnation() -> None:
     first = venue_command("v", venue, seed=9)
     assert first.name == "venue-v"
     assert first.argv[4:] == (
-        "loop", "--ready-fd", "{ready_fd}", "--port", "0", "--rest-port", "0", "--seed", "9",
+        "loop", "--ready-fd", "{ready_fd}", "--port", "0", "--rest-port", "0", "--seed", "9", "--stats", "json",
         "--instruments", "3", "--rate", "10.0", "--clients", "2", "--tls",
     )  # fmt: skip
     again = venue_command("v", venue, 9, VenueUrls("wss://127.0.0.1:5", "https://127.0.0.1:6"))
     assert again.argv[7:11] == ("--port", "5", "--rest-port", "6")
+
+
+def test_venue_command_tells_how_the_venue_trades() -> None:
+    text = (
+        '[venues.v]\nadapter = "loop"\n[venues.v.simulated]\ninstruments = 1\nrate_factor = 2.0\n'
+        'balances = "USDT=5"\nmaker_fee = -0.0001\nentry_latency = "1ms"\nfaults = "now: lost_ack"\n'
+    )
+    command = venue_command("v", parse_config(text, "x").venues["v"], seed=9)
+    assert command.argv[17:] == (
+        "--limits", "2.0", "--balances=USDT=5", "--maker-fee=-0.0001", "--entry-latency=1ms",
+        "--faults=now: lost_ack",
+    )  # fmt: skip
+    text = '[venues.v]\nadapter = "loop"\n[venues.v.simulated]\ninstruments = 1\ntrade = false\n'
+    assert venue_command("v", parse_config(text, "x").venues["v"], seed=9).argv[17:] == ("--no-trade",)
 
 
 def test_ready_line_is_read_and_a_wrong_one_refused() -> None:
@@ -258,3 +273,17 @@ def test_death_is_counted_and_states_follow(tmp_path: Path) -> None:
         assert (child.incarnation, child.restarts) == (2, 1)
 
     on_loop(work)
+
+
+def test_what_a_venue_took_itself_is_read_from_its_last_words(tmp_path: Path) -> None:
+    child = Stage(tmp_path).child
+    row = {"count": 3, "latency_ns_p50": 10, "latency_ns_max": 20}
+    child.log_path.write_bytes(b"a warning\n" + orjson.dumps({"trading": {"answer_delay": row}}) + b"\n")
+    (found,) = answer_delays([child]).values()
+    assert found | row == found and child.name in found["title"]
+    nothing = orjson.dumps({"trading": {"answer_delay": row | {"count": 0}}})
+    for words in (b"", b"killed half-w", b'{"trading": {}}', b"[]", nothing):
+        child.log_path.write_bytes(words)
+        assert answer_delays([child]) == {}
+    child.log_path.unlink()
+    assert answer_delays([child]) == {}

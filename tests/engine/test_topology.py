@@ -89,7 +89,8 @@ def test_segments_cover_every_ring_both_ways() -> None:
     _, topology = make()
     names = {s.short for s in topology.segments}
     assert names == {
-        "control", "instruments", "books.2", "md.2.1", "md.2.2", "requests.2.1", "blobs.1.2", "positions.3",
+        "control", "instruments", "rates", "books.2", "md.2.1", "md.2.2", "requests.2.1", "blobs.1.2",
+        "positions.3",
         "intents.3.3", "reports.3.3", "metrics.1", "metrics.2", "metrics.3", "state.1", "state.2", "state.3",
     }  # fmt: skip
     market = next(s for s in topology.segments if s.short == "md.2.1")
@@ -113,7 +114,7 @@ def test_actor_settings_name_addresses_and_slots() -> None:
     assert feed[0].settings["ca_file"] == "/ca.pem"
     assert topology.workers[2].actors[1].settings == {"venue": "aa", "instruments": ["BBB"], "edge_bps": 1.0}
     ids = [a.actor_id for w in topology.workers for a in w.actors]
-    assert ids == [1, 2, 3, 4, 5, 6]
+    assert ids == [1, 2, 3, 4, 5, 6, 7, 8]
     again = generation_settings(config, topology.workers)
     assert again == {w.slot: {str(a.actor_id): a.settings for a in w.actors} for w in topology.workers}
 

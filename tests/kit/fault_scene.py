@@ -1,6 +1,8 @@
 """A simulated venue with faults, and the real connection, session and core against it, watched closely.
 
-The venue's true books come from the streams themselves, before any fault: an outbox of our own listens.
+The venue's true books come from the streams themselves, before any fault: an outbox of our own listens. At
+every message a strategy asks the real gate for an order, and the real auditor goes round where a scene is
+audited.
 """
 
 from __future__ import annotations
@@ -14,17 +16,17 @@ from unittest.mock import patch
 
 import orjson
 import uvloop
-from picows import WSMsgType, WSTransport
+from picows import WSFrame, WSMsgType, WSTransport
 
-from feeds.adapter import StreamSettings, join_answers
-from feeds.audit import VenueBook, Verdict, compare
+from actors.feed_care import AuditSettings
+from feeds.adapter import HttpRequest, StreamSettings, join_answers
+from feeds.auditor import Auditor
 from feeds.errors import TransportError
 from feeds.resync import snapshot_budget
 from feeds.session import FeedSession
 from feeds.settings import SessionSettings
 from feeds.transport.reconnect import ReconnectPolicy
 from feeds.transport.rest import HttpReply, RestClient
-from feeds.transport.throttle import TokenBucket
 from feeds.transport.websocket import FeedConnection, FeedListener
 from feeds.validation import ValidationSettings
 from feeds.venues import get_adapter
@@ -34,6 +36,7 @@ from shm.instruments import Instrument
 from shm.records import MarketRecord
 from shm.units import parse_units
 from tests.kit import feed_rig
+from tests.kit.deciding import OF_BOOKS, Decider
 from tools.venues.fanout import Outbox
 from tools.venues.faults import parse_faults
 from tools.venues.faults_frames import split_frames
@@ -50,7 +53,9 @@ DEPTH = {
     "bybit_linear": "orderbook.50",
     "bybit_spot": "orderbook.50",
 }
-WEIGHT_MINUTE = 2400
+#: As short a round as a venue's REST limit allows; every level that all venues' streams carry is compared.
+AUDITS = AuditSettings(period_s=0.2, share=1.0, levels=100)
+AUDITED = 50
 Sides = tuple[dict[int, int], dict[int, int]]
 
 
@@ -102,6 +107,11 @@ class Listening(FeedListener):
     """A listener that lets us send on its socket."""
 
     transport: WSTransport | None = None
+    on_message: Callable[[], None]
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        super().on_ws_frame(transport, frame)
+        self.on_message()
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
@@ -135,11 +145,17 @@ class FaultScene:
         self.adapter = get_adapter(venue)
         self.streams = StreamSettings(depth_stream=DEPTH[venue])
         self.wrong: list[str] = []
+        #: Orders that passed on a book that was LIVE but not the venue's own.
+        self.misled: list[str] = []
+        #: Audits that called a book equal although it had been wrong before they began and still was.
+        self.overlooked: list[str] = []
+        self.sent: list[tuple[int, int]] = []
+        self._wrong_before: dict[int, set[tuple[int, int, int]]] = {}
         self.reasons: set[str] = set()
         self.books_seen = 0
         self.resubscribes = 0
         self.is_ended = False
-        self.is_audited = False
+        self.auditor: Auditor | None = None
         self._turn = 0
         self.start_ns = now_ns()
         self.depth = self.adapter.choose_depth(instruments)
@@ -168,7 +184,7 @@ class FaultScene:
         self.rest = RestClient(
             str(self.run.ready["rest"]), now_ns=now_ns, ban_ns=50 * MS,
             timeout_s=10.0 if len(self.run.source.symbols) > LOOKED else 0.4,
-            budget=TokenBucket(WEIGHT_MINUTE, WEIGHT_MINUTE / 60),
+            budget=self.adapter.rest_budget(),
             used_weight_header=self.adapter.used_weight_header,
         )  # fmt: skip
         rows = await self._instruments()
@@ -188,6 +204,8 @@ class FaultScene:
             )  # fmt: skip
         self.rig.core.virtual_now_ns = 0
         self.session: FeedSession = self.rig.session
+        self.decider = Decider(self.rig.slab, self.session, self.rig.rows, self.rig.core.epoch,
+                               self.settings.silence_ns)  # fmt: skip
         self.truth = {row.symbol: TrueBook(self.run, row, self._stream(row)) for row in self.rig.rows}
         self.lines = []
         for number, plan in enumerate(plans):
@@ -201,7 +219,28 @@ class FaultScene:
         self._spawn(self._beat())
 
     def _listener(self, number: int) -> Callable[[], Listening]:
-        return lambda: Listening(self.session, number)
+        def make() -> Listening:
+            listener = Listening(self.session, number)
+            listener.on_message = self._decide
+            return listener
+
+        return make
+
+    def audit(self) -> None:
+        """Have the books audited from now on, round after round."""
+        self.auditor = Auditor(
+            self.session, self.rig.rows, request=self._ask_for_audit, settle_ns=100 * MS,
+            period_ns=AUDITS.period_ns(self.adapter, len(self.rig.rows)), budget=AUDITS.budget(self.adapter),
+        )  # fmt: skip
+        believe = self.session.on_audit_equal
+
+        def on_audit_equal(instrument_id: int, at_ns: int | None = None) -> None:
+            still = self._wrong_levels(instrument_id) & self._wrong_before.get(instrument_id, set())
+            if still:
+                self.overlooked.append(f"{self.rig.rows[instrument_id].symbol}: {still}")
+            believe(instrument_id, at_ns)
+
+        self.session.on_audit_equal = on_audit_equal  # type: ignore[method-assign]
 
     async def stop(self) -> None:
         """End everything."""
@@ -218,7 +257,7 @@ class FaultScene:
         for first in self.adapter.instruments_requests():
             request = first
             while True:
-                reply = await self.rest.send(request.method, request.path)
+                reply = await self._send(request)
                 assert reply.is_ok, reply
                 bodies.append(reply.body)
                 following = self.adapter.next_page(request, reply.body)
@@ -242,13 +281,47 @@ class FaultScene:
 
     # ---- what the feed asks for ---------------------------------------------------------------
 
+    async def _send(self, request: HttpRequest) -> HttpReply:
+        try:
+            return await self.rest.send(request.method, request.path, request.weight)
+        finally:
+            self.sent.append((now_ns(), request.weight))
+
+    def most_sent(self) -> int:
+        """Return the most weight that REST was asked for within the venue's window."""
+        window_ns = round(self.adapter.rest_limit[1] * 1e9)
+        return max(
+            sum(weight for at_ns, weight in self.sent if begin_ns <= at_ns < begin_ns + window_ns)
+            for begin_ns, _ in self.sent
+        )
+
+    def _ask_for_audit(self, instrument_id: int) -> bool:
+        self._wrong_before[instrument_id] = self._wrong_levels(instrument_id)
+        self._spawn(self._fetch_for_audit(instrument_id))
+        return True
+
+    async def _fetch_for_audit(self, instrument_id: int) -> None:
+        assert self.auditor is not None
+        levels = AUDITS.depth(self.adapter).levels
+        try:
+            reply = await self._send(
+                self.adapter.snapshot_request(self.rig.rows[instrument_id].symbol, levels)
+            )
+        except TransportError:
+            self.auditor.on_failed(instrument_id, now_ns())
+            return
+        if reply.is_ok:
+            self.auditor.on_answer(instrument_id, reply.body, now_ns())
+        else:
+            self.auditor.on_failed(instrument_id, now_ns())
+
     def _ask(self, instrument_id: int) -> None:
         self._spawn(self._fetch(instrument_id))
 
     async def _fetch(self, instrument_id: int) -> None:
         request = self.adapter.snapshot_request(self.rig.rows[instrument_id].symbol, self.depth.levels)
         try:
-            reply = await self.rest.send(request.method, request.path, request.weight)
+            reply = await self._send(request)
         except TransportError as error:
             self.session.on_snapshot_failed(instrument_id, str(error), now_ns())
             return
@@ -271,16 +344,54 @@ class FaultScene:
 
     async def ask_rest(self) -> HttpReply:
         """Ask the venue's REST side for a book, whether its books need that or not."""
-        request = self.adapter.snapshot_request(self.rig.rows[0].symbol, self.depth.levels)
-        return await self.rest.send(request.method, request.path, request.weight)
+        return await self._send(self.adapter.snapshot_request(self.rig.rows[0].symbol, self.depth.levels))
 
     # ---- watching -----------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         while True:
             self.session.on_timer(now_ns())
+            if self.auditor is not None:
+                self.auditor.on_timer(now_ns())
             self.look()
+            self._decide()
             await asyncio.sleep(0.002)
+
+    def _decide(self) -> None:
+        """Ask for an order on each book, of hundreds on that of the last message; judge what passes."""
+        count = len(self.rig.rows)
+        numbers = range(count) if count <= LOOKED else (self.rig.core.instrument_id,)
+        for number in numbers:
+            if not 0 <= number < count:
+                continue
+            decided = self.decider.decide(number, now_ns())
+            if decided is None:
+                continue
+            symbol, sequence = self.rig.rows[number].symbol, decided.certificate.last_sequence
+            self.truth[symbol].drain()
+            shown = [list(decided.bids), list(decided.asks)]
+            depth = self.rig.slab.depth
+            if not any(
+                [side[:depth] for side in true] == shown for true in self.true_books(symbol, sequence)
+            ):
+                self.misled.append(f"{symbol}: an order passed on a wrong book at {sequence}")
+
+    def _wrong_levels(self, instrument_id: int) -> set[tuple[int, int, int]]:
+        """Levels of a book that are not the venue's at its own sequence: (side, price, our quantity or 0)."""
+        symbol, sequence = self.rig.rows[instrument_id].symbol, self.rig.core.proven_sequence(instrument_id)
+        self.truth[symbol].drain()
+        ours = self.rig.core.book(instrument_id, AUDITED)
+        found: list[set[tuple[int, int, int]]] = []
+        for true in self.true_books(symbol, sequence):
+            wrong = set()
+            for side, (mine, theirs) in enumerate(zip(ours, true, strict=True)):
+                known, other = dict(mine[:AUDITED]), dict(theirs)
+                sign = 1 if side else -1
+                end = max((sign * price for price in known), default=0)
+                prices = known.keys() | {price for price in other if sign * price <= end}
+                wrong |= {(side, p, known.get(p, 0)) for p in prices if other.get(p, 0) != known.get(p, 0)}
+            found.append(wrong)
+        return min(found, key=len, default=set())
 
     def look(self) -> None:
         """Compare every LIVE book and published top with the venue's own at that sequence."""
@@ -296,8 +407,13 @@ class FaultScene:
                 sequence = self.rig.core.proven_sequence(row.instrument_id)
                 if not any(self._same(true, bids, asks) for true in self.true_books(row.symbol, sequence)):
                     self.wrong.append(f"{row.symbol} is LIVE and wrong at {sequence}")
-                    if self.is_audited:
-                        self._audit(row.instrument_id, sequence)
+
+    def is_wrong(self) -> bool:
+        """Whether a LIVE book holds a level that the venue does not have."""
+        return any(
+            self.rig.state(row.symbol) == "LIVE" and self._wrong_levels(row.instrument_id)
+            for row in self.rig.rows
+        )
 
     def _same(
         self, true: list[list[tuple[int, int]]], bids: list[tuple[int, int]], asks: list[tuple[int, int]]
@@ -305,13 +421,6 @@ class FaultScene:
         count = self.compared
         bids, asks = bids[: min(count, len(true[0]))], asks[: min(count, len(true[1]))]
         return bids == true[0][:count] and asks == true[1][:count]
-
-    def _audit(self, instrument_id: int, sequence: int) -> None:
-        # what a periodic audit does with a snapshot by request; here the book of the same sequence is known
-        bids, asks = self.rig.core.book(instrument_id)
-        for true in self.true_books(self.rig.rows[instrument_id].symbol, sequence):
-            if compare(bids, asks, VenueBook(sequence, 0, *true)).verdict is Verdict.DIFFERENT:
-                self.session.on_audit_difference(instrument_id)
 
     def true_books(self, symbol: str, sequence: int) -> list[list[list[tuple[int, int]]]]:
         """Return the venue's own book under a sequence, also one that a fault shifted: [bids, asks] each."""
@@ -406,6 +515,10 @@ def play(scene: FaultScene, act: Callable[[FaultScene], Any]) -> None:
                 for status in (403, 418, 429):
                     assert statuses.get(status, 0) == scene.injected(status), statuses
                 assert all(line.statistics()["faults"] == 0 for line in scene.lines), "no handler raised"
+                assert scene.decider.wrong == []
+                assert set(scene.decider.verdicts) <= OF_BOOKS, scene.decider.verdicts
+                assert scene.overlooked == []
+                assert scene.most_sent() <= scene.adapter.rest_limit[0]
             finally:
                 await scene.stop()
 

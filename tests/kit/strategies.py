@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from actors.runtime.context import Context, WorkingOrder
+from actors.runtime.routing import SentRoute
 from actors.strategies.base import Strategy
 from shm.enums import OrderFlags, Side
 from shm.positions import Position
@@ -125,3 +126,32 @@ class Telling(Base):
 
     def load_state(self, version: int, state: bytes) -> None:
         self.loaded = f"{version}:{state.decode()}"
+
+
+class Routed(Base):
+    """Buys and sells in turn over all venues that list the instrument, whenever its last route has ended."""
+
+    def __init__(self, context: Context, settings: Mapping[str, Any]) -> None:
+        super().__init__(context, settings)
+        self.sent: SentRoute | None = None
+        self.routes = 0
+
+    def venue(self) -> str | None:
+        return None  # all of them, whatever the table says
+
+    def wanted(self) -> str:
+        return "all"
+
+    def on_book(self, record: MarketRecord) -> None:
+        self.books += 1
+        if self.books % 50 or (self.sent is not None and self.sent.open):
+            return
+        canonical = self.instruments[record.instrument_id].canonical
+        side = Side.SELL if self.routes % 2 else Side.BUY
+        plan = self.context.route(canonical, side, int(self.settings["quantity_e8"]))
+        if plan.route.is_complete:
+            self.routes += 1
+            self.sent = self.context.send_route(plan)
+
+    def on_stop(self) -> None:
+        self.context.routing.tell()

@@ -95,9 +95,8 @@ def test_the_maker_never_quotes_twice_on_a_side_nor_across_itself() -> None:
 
 def test_equal_seeds_give_equal_histories_and_other_markets_do_not() -> None:
     def history(seed: int, latency: int) -> str:
-        run = Run(
-            {"maker": MAKER}, seed=seed, gateway={"entry_latency_us": latency, "response_latency_us": latency}
-        )
+        delays = {"entry_latency": f"{latency}us", "response_latency": f"{latency}us"}
+        run = Run({"maker": MAKER}, seed=seed, gateway=delays)
         run.step(150)
         return digest(run)
 
@@ -344,7 +343,7 @@ def test_a_restarted_actor_gets_its_saved_state() -> None:
 
 
 def test_a_stop_leaves_no_order_and_a_closed_gateway() -> None:
-    run = Run({"maker": MAKER}, gateway={"entry_latency_us": 2000, "response_latency_us": 2000})
+    run = Run({"maker": MAKER}, gateway={"entry_latency": "2ms", "response_latency": "2ms"})
     run.step(50)
     assert run.gateway.oms.open_count
     gateway = run.gateway
@@ -431,7 +430,7 @@ def test_a_dead_trade_worker_is_recovered_from_its_journal(tmp_path: Path) -> No
     run = Run(
         {"maker": MAKER},
         state_dir=str(tmp_path),
-        gateway={"entry_latency_us": 1000, "response_latency_us": 1000},
+        gateway={"entry_latency": "1ms", "response_latency": "1ms"},
     )
     run.step(120)
     before = run.gateway

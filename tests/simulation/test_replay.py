@@ -14,6 +14,7 @@ import pytest
 from tests.kit.books import rebuild
 from tools.cli import main
 from tools.replay import Replay, ReplaySettings
+from tools.verbs.replay import to_json
 
 VENUE = "binance_usdm"
 FOUR = "usdm_4_symbols_20210722.gz"
@@ -341,8 +342,41 @@ def test_a_users_mistake_is_one_precise_line(
     assert what in error
 
 
+LATE = {
+    "entry_latency": "lognormal:2ms:0.8",
+    "response_latency": "lognormal:1ms:0.8",
+    "feed_latency": "stamps:1ms",
+}
+
+
+@pytest.mark.parametrize(
+    "model", ["no_queue", "risk_averse", "probability:power:2", "probability:power3:3", "probability:log"]
+)
+def test_fills_repeat_for_a_capture_a_seed_and_a_queue_model_and_no_further(
+    model: str, market_data: Path
+) -> None:
+    def run(seed: int = 1, gateway: dict[str, str] = LATE) -> tuple[str, bytes]:
+        files = (market_data / "binance" / FOUR,)
+        settings = ReplaySettings(VENUE, files, seed=seed, gateway={"queue_model": model, **gateway})
+        result = Replay(settings).run()
+        assert result.counters["fills"] > 0
+        return result.digest, orjson.dumps(to_json(seed, result, 0.0))
+
+    assert run() == run()
+    assert run()[0] != run(2)[0]
+    assert run()[0] != run(1, {})[0]
+
+
+def test_an_order_fills_the_more_the_less_is_ahead_of_it(market_data: Path) -> None:
+    def fills(model: str) -> int:
+        files = (market_data / "binance" / FOUR,)
+        return Replay(ReplaySettings(VENUE, files, gateway={"queue_model": model})).run().counters["fills"]
+
+    assert fills("no_queue") > fills("risk_averse") > 0
+
+
 def test_the_clock_free_parts_do_not_depend_on_the_machine(market_data: Path) -> None:
-    settings = ReplaySettings(VENUE, (market_data / "binance" / FOUR,), gateway={"entry_latency_us": 500})
+    settings = ReplaySettings(VENUE, (market_data / "binance" / FOUR,), gateway={"entry_latency": "500us"})
     one, two = Replay(settings).run(), Replay(settings).run()
     assert one.digest == two.digest
     assert one.positions == two.positions

@@ -1,0 +1,195 @@
+"""The questions that ship: SQL that both databases answer from an index, as `EXPLAIN` in the tests shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from actors.persistence.store import Store
+from actors.persistence.tables import Row
+from shm.enums import ReportKind
+
+_SPAN = "instance = {instance} AND at >= {since} AND at < {until}"
+_NEW = int(ReportKind.NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question.
+
+    Args:
+        name: for the command line.
+        help: what it answers.
+        sql: with {table names}, {words} of the database and {parameters}; a parameter named in `lists`
+            becomes as many placeholders as it has values.
+        columns: of the answer.
+        parameters: names, in any order.
+        lists: those parameters that are sequences.
+    """
+
+    name: str
+    help: str
+    sql: str
+    columns: tuple[str, ...]
+    parameters: tuple[str, ...]
+    lists: frozenset[str] = frozenset()
+
+    def bind(self, store: Store, **given: object) -> tuple[str, list[object]]:
+        """The statement for a database and its arguments.
+
+        Raises:
+            ValueError: a parameter is missing, unknown, or a list is empty.
+        """
+        if set(given) != set(self.parameters):
+            raise ValueError(f"query {self.name} takes {', '.join(self.parameters)}; got {', '.join(given)}")
+        arguments: list[object] = []
+        places: dict[str, str] = {name: store.prefix + name for name in _TABLES} | dict(store.words)
+        for name in self.parameters:
+            value = given[name]
+            values = list(value) if name in self.lists and isinstance(value, Sequence) else [value]
+            if not values:
+                raise ValueError(f"query {self.name}: {name} is empty")
+            marks = [f"${len(arguments) + place}" for place in range(1, len(values) + 1)]
+            places[name] = ", ".join(marks)
+            arguments += values
+        return self.sql.format(**places), arguments
+
+    async def run(self, store: Store, **given: object) -> list[Row]:
+        """Ask; rows of `columns`."""
+        sql, arguments = self.bind(store, **given)
+        return await store.select(sql, arguments)
+
+
+_TABLES = ("instruments", "intents", "reports", "fills", "discrepancies", "cursors", "migrations")
+_FILL_COLUMNS = (
+    "at", "venue", "symbol", "side", "price", "quantity", "fee", "currency", "liquidity", "actor_id",
+    "client_order_id", "trade_id",
+)  # fmt: skip
+_FILL_LIST = ", ".join(_FILL_COLUMNS)
+
+RECENT_TRADES = Query(
+    "recent-trades",
+    "our trades in some symbols at some venues since a time, newest first",
+    f"SELECT {_FILL_LIST} FROM {{fills}} WHERE symbol IN ({{symbols}}) AND venue IN ({{venues}})"
+    " AND at >= {since} ORDER BY at DESC, sequence DESC LIMIT {limit}",
+    _FILL_COLUMNS,
+    ("symbols", "venues", "since", "limit"),
+    frozenset(("symbols", "venues")),
+)
+ORDER_FILLS = Query(
+    "order-fills",
+    "the fills of one order",
+    f"SELECT {_FILL_LIST} FROM {{fills}} WHERE client_order_id = {{order}} ORDER BY at, sequence",
+    _FILL_COLUMNS,
+    ("order",),
+)
+ORDER_HISTORY = Query(
+    "order-history",
+    "everything that a venue or the gate said of one order, in order",
+    "SELECT at, kind, order_status, request_status, reason, price_units, order_units, filled_units,"
+    " leaves_units FROM {reports} WHERE client_order_id = {order} ORDER BY at, sequence",
+    (
+        "at", "kind", "order_status", "request_status", "reason", "price_units", "order_units",
+        "filled_units", "leaves_units",
+    ),
+    ("order",),
+)  # fmt: skip
+ORDER_INTENT = Query(
+    "order-intent",
+    "what a strategy wanted with one order, and when it decided",
+    "SELECT at, actor_id, venue, symbol, kind, reason, side, price_units, quantity_units, decide_ns"
+    " FROM {intents} WHERE client_order_id = {order} ORDER BY at, sequence",
+    (
+        "at", "actor_id", "venue", "symbol", "kind", "reason", "side", "price_units", "quantity_units",
+        "decide_ns",
+    ),
+    ("order",),
+)  # fmt: skip
+DAILY = Query(
+    "daily",
+    "per day, strategy and symbol: fills, volume, fees, and cash: the profit of what began and ended flat",
+    "SELECT {day} AS day, actor_id, venue, symbol, currency, count(*), {sum}(notional){text},"
+    " {sum}(cash){text}, {sum}(fee){text} FROM {fills} WHERE " + _SPAN
+    + " GROUP BY 1, actor_id, venue, symbol, currency ORDER BY 1, actor_id, venue, symbol",
+    ("day", "actor_id", "venue", "symbol", "currency", "fills", "volume", "cash", "fees"),
+    ("instance", "since", "until"),
+)  # fmt: skip
+DISCREPANCIES = Query(
+    "discrepancies",
+    "where the venue and we disagreed, and the repair that was made",
+    "SELECT at, venue, symbol, kind, repair, client_order_id, ours, theirs, asset FROM {discrepancies} WHERE "
+    + _SPAN + " ORDER BY at DESC LIMIT {limit}",
+    ("at", "venue", "symbol", "kind", "repair", "client_order_id", "ours", "theirs", "asset"),
+    ("instance", "since", "until", "limit"),
+)  # fmt: skip
+
+
+def _hop(name: str, begin: str, end: str) -> str:
+    return (
+        f"SELECT {{day}} AS day, '{name}' AS hop, {end} - {begin} AS ns FROM {{reports}} WHERE {_SPAN}"
+        f" AND kind = {_NEW} AND {begin} > 0 AND {end} > 0"
+    )
+
+
+_HOPS = " UNION ALL ".join(
+    (
+        _hop("decide-gate", "decide_ns", "gate_ns"),
+        _hop("gate-send", "gate_ns", "send_ns"),
+        _hop("send-ack", "send_ns", "ack_ns"),
+        _hop("frame-send", "frame_ns", "send_ns"),
+    )
+)
+# Nearest rank, as in a histogram of recorded values; both databases know window functions.
+LATENCY = Query(
+    "latency",
+    "per day and hop of orders that were accepted: how many, p50, p99 and the largest, in ns",
+    "SELECT day, hop, max(count), max(CASE WHEN rank <= (count * 50 + 99) / 100 THEN ns END),"
+    " max(CASE WHEN rank <= (count * 99 + 99) / 100 THEN ns END), max(ns) FROM (SELECT day, hop, ns,"
+    " row_number() OVER (PARTITION BY day, hop ORDER BY ns) AS rank,"
+    " count(*) OVER (PARTITION BY day, hop) AS count FROM (" + _HOPS + ") AS hops) AS ranked"
+    " GROUP BY day, hop ORDER BY day, hop",
+    ("day", "hop", "count", "p50_ns", "p99_ns", "max_ns"),
+    ("instance", "since", "until"),
+)  # fmt: skip
+REJECTS = Query(
+    "rejects",
+    "per symbol and reason: orders that the gate denied or a venue rejected",
+    "SELECT venue, symbol, kind, reason, count(*) FROM {reports} WHERE " + _SPAN
+    + f" AND kind IN ({int(ReportKind.DENIED)}, {int(ReportKind.REJECTED)})"
+    " GROUP BY venue, symbol, kind, reason ORDER BY 5 DESC",
+    ("venue", "symbol", "kind", "reason", "orders"),
+    ("instance", "since", "until"),
+)  # fmt: skip
+
+# What the tools ask; not for the command line.
+STORED = Query(
+    "stored",
+    "how far each journal is stored",
+    "SELECT instance, gateway, epoch, sequence FROM {cursors} ORDER BY 1, 2",
+    ("instance", "gateway", "epoch", "sequence"),
+    (),
+)
+STEPS = Query(
+    "steps",
+    "which steps the schema has taken",
+    "SELECT version, checksum, applied_at FROM {migrations} ORDER BY 1",
+    ("version", "checksum", "applied_at"),
+    (),
+)
+INSTANCES = Query(
+    "instances",
+    "whose rows there are",
+    "SELECT DISTINCT instance FROM {instruments} ORDER BY 1",
+    ("instance",),
+    (),
+)
+TRADE_IDS = Query(
+    "trade-ids", "every fill's trade", "SELECT trade_id FROM {fills} ORDER BY trade_id", ("trade_id",), ()
+)
+
+QUERIES: Mapping[str, Query] = {
+    query.name: query
+    for query in (
+        RECENT_TRADES, ORDER_FILLS, ORDER_HISTORY, ORDER_INTENT, DAILY, LATENCY, DISCREPANCIES, REJECTS,
+    )
+}  # fmt: skip

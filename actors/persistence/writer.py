@@ -1,0 +1,269 @@
+"""From the journal to the store: `JournalWriter` for one journal, `StoreActor` for those of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from actors.errors import ActorError, SettingsError
+from actors.feed_ports import raise_error
+from actors.persistence.places import read_address
+from actors.persistence.rows import RowMaker
+from actors.persistence.store import SchemaError, Store, StoreError
+from actors.runtime.actor import Actor
+from actors.runtime.context import Context
+from actors.runtime.settings import read_settings
+from shm.errors import JournalError
+from shm.journal_cursor import JournalCursor, order_of
+from shm.journal_files import JournalPosition
+from shm.journal_reader import JournalFollower
+
+# Entries of one transaction: making their rows holds the housekeeping loop for about 10 ms.
+BATCH_ENTRIES = 500
+CURSOR_EVERY_NS = 1_000_000_000
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
+STOP_S = 1.0
+FAULT_STORE = 3300
+
+
+class JournalWriter:
+    """Stores one journal directory, from where the database says it is.
+
+    Args:
+        store: where to.
+        directory: of the journal.
+        instance: name of the instance.
+        gateway: worker slot of the gateway.
+        cursor: tells the journal's retention what may go; None = nobody asks (a journal at rest).
+    """
+
+    def __init__(
+        self, store: Store, directory: Path, instance: str, gateway: int, cursor: JournalCursor | None = None
+    ) -> None:
+        self.store = store
+        self.directory = directory
+        self.instance = instance
+        self.gateway = gateway
+        self.cursor = cursor
+        self.entries = 0
+        self.rows = 0
+        self.newest_ns = 0
+        self._follower: JournalFollower | None = None
+        self._maker: RowMaker | None = None
+        self._stored: JournalPosition | None = None  # what the database is known to have committed
+        self._cursor_due_ns = 0
+
+    async def step(self, now_ns: int, limit: int = BATCH_ENTRIES) -> int:
+        """Store the next entries; returns how many, 0 = caught up.
+
+        Raises:
+            StoreError: the database could not; the next step asks first whether it did after all.
+            JournalError: the journal is damaged; what stands before the damage is stored.
+        """
+        if self._follower is None or self._maker is None:
+            position = self._stored = await self.store.position(self.instance, self.gateway)
+            self._maker = RowMaker(
+                self.instance, self.gateway, await self.store.instruments(self.instance, self.gateway)
+            )
+            self._follower = JournalFollower(self.directory, position)
+        follower, before = self._follower, self._follower.position
+        entries = follower.read(limit)
+        if not entries:
+            self._save_cursor(now_ns)
+            return 0
+        batch = self._maker.make(entries, before, follower.position)
+        # Whatever ends this early, a cancellation among it: the database then is asked where it is.
+        self._follower = None
+        await self.store.write(batch)
+        self._follower = follower
+        self._stored = batch.position
+        self.entries += batch.entries
+        self.rows += batch.count
+        self.newest_ns = entries[-1].append_ns
+        if now_ns >= self._cursor_due_ns:
+            self._save_cursor(now_ns)
+        return batch.entries
+
+    def _save_cursor(self, now_ns: int) -> None:
+        """Let retention know what is committed; only once a second, because it is an fsync.
+
+        It never goes back, although a database may: one that was restored from a backup reads again what is
+        still there.
+        """
+        if self.cursor is not None and self._stored is not None:
+            if order_of(self._stored) > order_of(self.cursor.position):
+                self.cursor.save(self._stored)
+            self._cursor_due_ns = now_ns + CURSOR_EVERY_NS
+
+    def close(self) -> None:
+        """Save the cursor for good."""
+        self._save_cursor(0)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Settings of the role `store`.
+
+    Args:
+        kind: "sqlite" or "postgres".
+        gateways: worker slots whose journals are stored.
+        path: of the SQLite file; empty = store.sqlite in the state directory.
+        url_env: environment variable with the address of the PostgreSQL server.
+        url_file: file with that address, instead.
+        pairs: traded pairs; they size the pool.
+        interval_s: rest between two looks at a journal that had nothing new.
+    """
+
+    kind: str = "sqlite"
+    gateways: list[int] = field(default_factory=list)
+    path: str = ""
+    url_env: str = ""
+    url_file: str = ""
+    pairs: int = 1
+    interval_s: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("sqlite", "postgres"):
+            raise SettingsError(f"store: kind {self.kind!r} is not known (known: sqlite, postgres)")
+        if self.kind == "postgres" and bool(self.url_env) == bool(self.url_file):
+            raise SettingsError("store: postgres needs either url_env or url_file")
+        if self.interval_s <= 0:
+            raise SettingsError("store: interval_s must be positive")
+
+
+class StoreActor(Actor):
+    """Keeps the database behind the journals; lives on the housekeeping worker, away from the hot path.
+
+    A database that is gone, slow or full costs nothing but lag: the journal keeps what is not stored.
+    Rows are stored exactly once, because the position moves in their transaction.
+    """
+
+    role: ClassVar[str] = "store"
+
+    def __init__(self, context: Context, settings: Mapping[str, Any]) -> None:
+        super().__init__(context, settings)
+        self.config = read_settings(StoreSettings, settings, self.role)
+        self._is_stopping = False
+        self._is_running = False
+        self._told = ""
+        self._store: Store | None = None
+        self._writers: list[JournalWriter] = []
+        self._rows = context.counter("store.rows")
+        self._entries = context.counter("store.entries")
+        self._failures = context.counter("store.failures")
+        self._lag_ns = context.counter("store.lag_ns", "ns")
+        self._write_ns = context.histogram("store.write_ns")
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Raise SettingsError for what StoreSettings does not allow."""
+        read_settings(StoreSettings, settings, cls.role)
+
+    def on_start(self, *_: Any) -> None:
+        """Begin storing; a database that is not there yet delays nobody.
+
+        Raises:
+            ActorError: the run has no state directory (a replay), or the driver or the address is missing.
+        """
+        spec = self.context.host.spec
+        if not spec.state_dir:
+            raise ActorError("store: no state directory, so no journal to store")
+        self._store = make_store(self.config, Path(spec.state_dir))
+        for gateway in self.config.gateways:
+            directory = Path(spec.state_dir) / f"journal-{gateway}"
+            directory.mkdir(parents=True, exist_ok=True)
+            cursor = JournalCursor.open(directory, "store")
+            self._writers.append(JournalWriter(self._store, directory, spec.instance, gateway, cursor))
+        self._is_running = True
+        self.context.host.scheduler.spawn(self._run(), self._ended, self._broken)
+
+    def _ended(self) -> None:
+        self._is_running = False
+
+    def _broken(self, error: Exception) -> None:
+        self._is_running = False
+        self.context.host.guard(self.context.actor_id, "store", raise_error, error)
+
+    async def _run(self) -> None:
+        retry_s = RETRY_FIRST_S
+        jitter = random.Random(self.context.actor_id)  # noqa: S311  # spreads retries, decides nothing
+        while not self._is_stopping:
+            try:
+                stored = await self._pass()
+                retry_s, self._told = RETRY_FIRST_S, ""
+                pause_s = 0.0 if stored else self.config.interval_s
+            except (StoreError, JournalError) as error:
+                self._failed(error)
+                pause_s = RETRY_MAX_S if isinstance(error, SchemaError | JournalError) else retry_s
+                pause_s *= 0.5 + jitter.random()
+                retry_s = min(RETRY_MAX_S, retry_s * 2)
+            await self.context.sleep(int(pause_s * 1e9))
+
+    async def _pass(self) -> int:
+        assert self._store is not None
+        await self._store.open()
+        stored = 0
+        for writer in self._writers:
+            before_rows = writer.rows
+            start = self.context.now_ns()
+            count = await writer.step(start)
+            now = self.context.now_ns()
+            if count:
+                self._write_ns.record(now - start)
+                self._entries.inc(count)
+                self._rows.inc(writer.rows - before_rows)
+            self._lag_ns.set(max(0, now - writer.newest_ns) if count else 0)
+            stored += count
+        return stored
+
+    def _failed(self, error: Exception) -> None:
+        """Count it, and tell it once: a server that is away for an hour is one fault, not a thousand."""
+        self._failures.inc(1)
+        newest_ns = max((writer.newest_ns for writer in self._writers), default=0)
+        if newest_ns:
+            self._lag_ns.set(self.context.now_ns() - newest_ns)
+        if str(error) != self._told:
+            self._told = str(error)
+            self.context.host.metrics.fault(FAULT_STORE, self._told, self.context.utc_ns())
+
+    async def on_stop(self) -> None:
+        """Store what the gateway said last; a database that does not answer gets it at the next start."""
+        self._is_stopping = True
+        deadline = self.context.now_ns() + int(STOP_S * 1e9)
+        while self._is_running and self.context.now_ns() < deadline:
+            await self.context.sleep(1_000_000)
+        if self._store is None:
+            return
+        if not self._is_running:  # else the server does not answer, and a second step must not be begun
+            try:
+                async with asyncio.timeout(STOP_S):
+                    while await self._pass():
+                        pass
+            except (StoreError, JournalError) as error:
+                self._failed(error)
+            except TimeoutError:
+                pass
+        for writer in self._writers:
+            writer.close()
+        await self._store.close()
+
+
+def make_store(settings: StoreSettings, state_dir: Path) -> Store:
+    """The store of a configuration.
+
+    Raises:
+        ActorError: the driver is not installed, or the address can not be read (it is not shown).
+    """
+    if settings.kind == "sqlite":
+        from actors.persistence.sqlite import SqliteStore
+
+        return SqliteStore(Path(settings.path) if settings.path else state_dir / "store.sqlite")
+    try:
+        from actors.persistence.postgres import PostgresStore
+    except ImportError as error:
+        raise ActorError(f"store: {error.name} is not installed: pip install 'ringlane[store]'") from None
+    return PostgresStore(read_address("store", settings.url_env, settings.url_file), pairs=settings.pairs)

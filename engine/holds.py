@@ -1,0 +1,126 @@
+"""Instruments that an operator keeps out of trading: told to their feed, and remembered for its heirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import EngineError
+from feeds.errors import VenueError
+from feeds.names import GONE
+from feeds.venues import get_adapter
+from shm.enums import WorkerState
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.processes import Child
+    from shm.instruments import Instrument, InstrumentTable
+
+ANSWER_S = 5.0
+
+
+class Holds:
+    """The quarantines of a run that were asked for by hand.
+
+    Args:
+        event: keeps one line of what happened.
+    """
+
+    def __init__(self, event: Callable[[str], None]) -> None:
+        self._event = event
+        self._held: dict[int, tuple[int, dict[str, Any]]] = {}  # instrument → (slot of its feed, message)
+        self._asked: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
+        self._number = 0
+
+    async def change(
+        self,
+        act: str,
+        name: str,
+        reason: str,
+        table: InstrumentTable,
+        config: Config,
+        workers: Mapping[str, Child],
+    ) -> dict[str, Any]:
+        """Put an instrument into quarantine, or let it go; returns what its feed says of it.
+
+        Args:
+            act: "quarantine" or "release".
+            name: canonical name or symbol, `VENUE:name` of one venue.
+            reason: the operator's, for the log.
+            table: instruments of the run.
+            config: says which venues there are.
+            workers: of the run.
+
+        Raises:
+            EngineError: no such instrument, several, or its feed does not answer.
+        """
+        venue, row = find_instrument(name, table, config)
+        child = next((one for one in workers.values() if one.slot == row.slab), None)
+        self._number += 1
+        message = {
+            "op": "operator", "number": self._number, "do": act, "instrument_id": row.instrument_id,
+            "reason": reason[:200],
+        }  # fmt: skip
+        if act == "quarantine":
+            self._held[row.instrument_id] = (row.slab, message)
+        else:
+            self._held.pop(row.instrument_id, None)
+        is_up = child is not None and child.lifecycle.state is WorkerState.RUNNING
+        if child is None or child.link is None or not is_up or not child.link.send(message):
+            raise EngineError(f"the feed of {venue}:{row.symbol} is not up; it will be told when it is")
+        answer = await self._answer(self._number, child.name)
+        if "error" in answer:
+            raise EngineError(f"{venue}:{row.symbol}: {answer['error']}")
+        self._event(f"{venue}:{row.symbol}: {act} by hand: {reason or 'no reason given'}")
+        return {"venue": venue, "symbol": row.symbol, "canonical": row.canonical, **answer["result"]}
+
+    async def _answer(self, number: int, feed: str) -> Mapping[str, Any]:
+        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(asked, ANSWER_S)
+        except TimeoutError as error:
+            raise EngineError(f"{feed} does not answer in {ANSWER_S:g} s") from error
+        finally:
+            del self._asked[number]
+
+    def on_answer(self, message: Mapping[str, Any]) -> None:
+        """Take what a worker says to an operator's command."""
+        asked = self._asked.get(int(message.get("number", 0)))
+        if asked is not None and not asked.done():
+            asked.set_result(message)
+
+    def on_ready(self, child: Child) -> None:
+        """Tell a feed that came back what its predecessor was told."""
+        for slot, message in self._held.values():
+            if slot == child.slot and child.link is not None:
+                child.link.send(message)
+
+
+def find_instrument(name: str, table: InstrumentTable, config: Config) -> tuple[str, Instrument]:
+    """The one instrument in use that a name means, and the name of its venue.
+
+    Raises:
+        EngineError: there is none, or several; they are named.
+    """
+    wanted, _, rest = name.partition(":")
+    text = rest or name
+    venues: dict[int, str] = {}
+    for venue, settings in config.venues.items():
+        try:
+            venues[get_adapter(settings.adapter).venue_id] = venue
+        except VenueError:
+            continue
+    rows = [
+        row
+        for row in table
+        if text in (row.symbol, row.canonical)
+        and row.status not in GONE
+        and (not rest or venues.get(row.venue_id) == wanted)
+    ]
+    if len(rows) == 1:
+        return venues.get(rows[0].venue_id, ""), rows[0]
+    if not rows:
+        raise EngineError(f"no instrument {name!r} in this run")
+    several = ", ".join(f"{venues.get(row.venue_id, '')}:{row.symbol}" for row in rows)
+    raise EngineError(f"{name!r} means several instruments: {several}")

@@ -1,0 +1,65 @@
+"""The sockets of an account: their attempts are counted with everybody's, before the feeds' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from actors.runtime.context import Context
+from actors.venue_orders import AccountLink, VenueAccount
+from exec.order_protocol import Channel
+from feeds.transport.rates import LedgerBudget
+from shm.enums import RateLane, RateScope, RateUnit
+from shm.rate_ledger import RateLedger
+from shm.rate_rules import SECOND_NS, RateRule
+
+NOW_NS = 1_000 * SECOND_NS
+RULE = RateRule("v.connects", 1, RateScope.ADDRESS, RateUnit.CONNECTS, 300, 300 * SECOND_NS, burst=20)
+
+
+class Host:
+    """What a link asks of its context for a gate."""
+
+    def __init__(self) -> None:
+        self.ledger = RateLedger.create(bytearray(RateLedger.bytes_needed((RULE,))), (RULE,))
+
+    def rate_budget(self, rates: Mapping[str, str], purpose: str, lane: RateLane) -> LedgerBudget | None:
+        name = rates.get(purpose, "")
+        return LedgerBudget(self.ledger, self.ledger.bucket(name), lane) if self.ledger.has(name) else None
+
+
+def link(host: Host, **rates: str) -> AccountLink:
+    account = VenueAccount("main", "binance_usdm", ["binance_usdm"], rates=rates)
+    return AccountLink(cast(Context, host), 0, account, cast(Any, None), lambda: None)
+
+
+def attempts(made: AccountLink, channel: Channel) -> int:
+    """How many connections are let through at one moment."""
+    gate = made._gate(channel)
+    assert gate is not None
+    count = 0
+    while not gate.delay_ns(NOW_NS):
+        count += 1
+    return count
+
+
+def test_attempts_of_two_processes_come_out_of_one_ledger() -> None:
+    host = Host()
+    first = attempts(link(host, connects="v.connects"), Channel.PRIVATE_STREAM)
+    assert 0 < first <= 20
+    assert attempts(link(host, connects="v.connects"), Channel.SPARE_STREAM) == 0
+
+
+def test_an_order_socket_still_connects_when_feeds_and_streams_have_used_theirs() -> None:
+    host = Host()
+    bucket = host.ledger.bucket("v.connects")
+    while not host.ledger.take(bucket, RateLane.RESYNC, 1, NOW_NS):
+        pass
+    made = link(host, connects="v.connects")
+    streams = attempts(made, Channel.PRIVATE_STREAM)
+    assert streams > 0
+    assert attempts(made, Channel.ORDER_SOCKET) > 0
+
+
+def test_a_run_that_counts_nothing_has_no_gate() -> None:
+    assert link(Host())._gate(Channel.ORDER_SOCKET) is None

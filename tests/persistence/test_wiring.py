@@ -1,0 +1,203 @@
+"""From `[store]` in a configuration to rows that equal the journal of a real engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from actors.persistence.mirror import Mirror
+from actors.persistence.postgres import PostgresStore
+from actors.persistence.rows import RowMaker
+from actors.persistence.sqlite import SqliteStore
+from actors.persistence.store import Store
+from actors.persistence.tables import BY_NAME, FILLS, ROW_TABLES, Row
+from engine.config import Config, parse_config
+from engine.errors import ConfigError
+from engine.topology import RunIdentity, VenueUrls, build_topology
+from shm.journal_reader import JournalFollower
+from tests.kit.engine_run import ROOT, EngineRun, engine, synthetic, until
+from tests.kit.servers import PostgresServer
+from tools.bench.valkey import ValkeyProcess
+
+MARKET = """
+[venues.sim]
+adapter = "binance_usdm"
+symbols = ["BTCUSDT"]
+[venues.sim.simulated]
+instruments = 1
+"""
+
+
+def parsed(store: str) -> Config:
+    """A configuration with this [store]."""
+    return parse_config(f"{MARKET}[store]\n{store}", "x.toml", Path("/etc/rl"))
+
+
+def actors(config: Config) -> dict[str, dict[str, Any]]:
+    """Settings by role of what keeps databases, and where the gateway is."""
+    urls = {"sim": VenueUrls("ws://x", "http://x", None, ("BTCUSDT",))}
+    topology = build_topology(config, urls, RunIdentity("x", 1, "/s", os.getpid()), [0, 1])
+    return {a.role: a.settings for worker in topology.workers for a in worker.actors}
+
+
+def test_without_a_word_rows_go_to_sqlite_on_the_housekeeping_worker() -> None:
+    found = actors(parsed(""))
+    assert found["store"]["kind"] == "sqlite" and found["store"]["gateways"] == [3]
+    assert "mirror" not in found
+    assert "store" not in actors(parsed('kind = "off"'))
+
+
+def test_servers_are_reached_by_what_the_environment_or_a_file_says() -> None:
+    found = actors(
+        parsed('kind = "postgres"\nurl = { env = "PG" }\nmirror = { file = "m" }\ninterval_s = 0.5')
+    )
+    assert (found["store"]["url_env"], found["store"]["interval_s"]) == ("PG", 0.5)
+    assert found["mirror"]["url_file"] == "/etc/rl/m"
+    assert parsed('path = "rows.sqlite"\narchive = "old"').store.path == "/etc/rl/rows.sqlite"
+    assert parsed('archive = "s3://bucket/x"').store.archive == "s3://bucket/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('kind = "postgres"', "needs url"),
+        ('url = { env = "X" }', 'url belongs to kind = "postgres"'),
+        ('kind = "off"\npath = "x"', 'path belongs to kind = "sqlite"'),
+        ("keep_days = { fils = 3 }", 'no table "fils"'),
+        ("keep_days = { fills = 0 }", "at least 1 must stay"),
+        ('kind = "mysql"', "mysql"),
+    ],
+)
+def test_a_store_that_can_not_be_is_refused_with_its_reason(text: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    assert named in str(caught.value)
+
+
+# ---- a real engine ---------------------------------------------------------------------------------
+
+
+def journal_rows(run: EngineRun) -> dict[str, list[Row]]:
+    """Rows that the run's journal should have become."""
+    (folder,) = run.state.glob("*/journal-*")
+    follower = JournalFollower(folder)
+    before = follower.position
+    entries = list(follower)
+    slot = int(folder.name.rpartition("-")[2])
+    return RowMaker(folder.parent.name, slot).make(entries, before, follower.position).rows
+
+
+async def stored_rows(store: Store) -> dict[str, list[Row]]:
+    """All rows of a store."""
+    found: dict[str, list[Row]] = {}
+    async for table, rows in store.scan(ROW_TABLES):
+        found.setdefault(table.name, []).extend(rows)
+    await store.close()
+    return found
+
+
+def assert_same(found: dict[str, list[Row]], wanted: dict[str, list[Row]]) -> None:
+    """The same rows, each once."""
+    assert set(found) == set(wanted)
+    for name, rows in wanted.items():
+        places = [BY_NAME[name].names.index(column) for column in BY_NAME[name].key]
+        assert sorted(found[name], key=itemgetter(*places)) == rows, name
+
+
+def test_a_run_with_the_embedded_default_leaves_rows_equal_to_its_journal(tmp_path: Path) -> None:
+    with engine(tmp_path, rate=3000.0) as run:
+        run.wait_running()
+        store_file = run.state / run.name / "store.sqlite"
+
+        async def fills() -> int:
+            store = SqliteStore(store_file)
+            count = await store.count(FILLS)
+            await store.close()
+            return count
+
+        until(lambda: store_file.exists() and uvloop.run(fills()) > 20, "fills are stored while it runs")
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0
+        assert_same(uvloop.run(stored_rows(SqliteStore(store_file))), journal_rows(run))
+
+
+@pytest.mark.prove
+def test_a_run_goes_on_while_its_servers_are_killed_and_every_row_arrives_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = PostgresServer()
+    scratch = tmp_path / "valkey"
+    scratch.mkdir()
+    valkey = ValkeyProcess(str(scratch))
+    try:
+        monkeypatch.setenv("RL_TEST_PG", server.url)
+        monkeypatch.setenv("RL_TEST_MIRROR", f"unix://{scratch}/valkey.sock")
+        config, name = synthetic(tmp_path, rate=3000.0)
+        config += (
+            '[store]\nkind = "postgres"\nurl = { env = "RL_TEST_PG" }\nmirror = { env = "RL_TEST_MIRROR" }\n'
+        )
+        with engine(tmp_path, config=config) as run:
+            run.wait_running()
+            for _ in range(3):
+                server.kill()
+                valkey.process.kill()
+                valkey.process.wait()
+                time.sleep(0.5)  # let it trade on without them
+                server.start()
+                valkey = ValkeyProcess(str(scratch))
+
+                async def mirrored() -> bool:
+                    mirror = Mirror(f"unix://{scratch}/valkey.sock", name)
+                    status = await mirror.read("status")
+                    await mirror.close()
+                    return bool(status and status["books"]["LIVE"])
+
+                until(lambda: uvloop.run(mirrored()), "the mirror is filled again")
+            run.signal(signal.SIGTERM)
+            assert run.wait_ended() == 0
+            rows = journal_rows(run)
+            run.verb("store", "drain", str(run.state / run.name), "--url-env", "RL_TEST_PG")  # if it was away
+            assert len(rows["fills"]) > 20
+            assert_same(uvloop.run(stored_rows(PostgresStore(server.url))), rows)
+    finally:
+        valkey.stop()
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("missing", "extra"), [("asyncpg", "store"), ("redis", "store"), ("pyarrow", "archive")]
+)
+def test_what_is_not_installed_is_named_with_what_to_install(missing: str, extra: str) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+sys.modules[{missing!r}] = None
+import tools.verbs.store
+from actors.errors import ActorError
+from actors.persistence.archive import ArchiveError, ParquetFolder
+from actors.persistence.mirror import Mirror
+from actors.persistence.writer import StoreSettings, make_store
+make_store(StoreSettings(), Path("."))  # the default needs nothing
+try:
+    if {missing!r} == "asyncpg":
+        make_store(StoreSettings(kind="postgres", url_env="HOME"), Path("."))
+    elif {missing!r} == "redis":
+        Mirror("redis://x", "x")
+    else:
+        ParquetFolder("x")
+except (ActorError, ArchiveError) as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert f"{missing}" in done.stdout and f"pip install 'ringlane[{extra}]'" in done.stdout
