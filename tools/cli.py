@@ -27,12 +27,18 @@ VERBS = (
     "actors",
     "rings",
     "books",
+    "rates",
+    "risk",
     "reload",
     "halt",
+    "resume",
+    "drill",
     "venue",
     "capture",
     "replay",
     "report",
+    "journal",
+    "store",
     "bench",
 )
 EXIT_FAILED = 1

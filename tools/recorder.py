@@ -20,7 +20,6 @@ from feeds.adapter import HttpRequest, StreamSettings, VenueAdapter, join_answer
 from feeds.capture_writer import CaptureWriter, WriterSettings
 from feeds.errors import CaptureError, TransportError, VenueError
 from feeds.transport.rest import RestClient
-from feeds.transport.throttle import TokenBucket
 from feeds.transport.tls import client_context
 from feeds.transport.websocket import CallbackListener, FeedConnection
 from feeds.venues import get_adapter
@@ -28,6 +27,7 @@ from shm.clock import now_ns
 from shm.instruments import Instrument
 
 FLUSH_S = 0.02
+PING_LOOK_S = 1.0
 BACKLOG_BYTES_MAX = 64 << 20
 
 Line = tuple[int, str, str, bytes, int]
@@ -139,12 +139,11 @@ class Recorder:
         rest = settings.rest_url or self.adapter.rest_url
         tls = client_context(settings.ca_file) if f"{websocket}{rest}".count("s://") else None
         self._websocket, self._tls = websocket.rstrip("/"), tls
-        weight = self.adapter.snapshot_weight_per_minute
         self._rest = RestClient(
             rest,
             now_ns=now_ns,
             ssl_context=tls if rest.startswith("https") else None,
-            budget=TokenBucket(weight, weight / 60),
+            budget=self.adapter.rest_budget(),
             used_weight_header=self.adapter.used_weight_header,
         )
         self.connections: list[FeedConnection] = []
@@ -198,6 +197,7 @@ class Recorder:
             ):
                 tasks.add(asyncio.create_task(self._connection(number, plan.url_path, plan.subscribe).run()))
             tasks.add(asyncio.create_task(self._flush_forever()))
+            tasks.add(asyncio.create_task(self._ping_forever()))
             tasks.add(asyncio.create_task(self._snapshots_forever()))
             ended = asyncio.create_task(self._stopping.wait())
             done, _ = await asyncio.wait({*tasks, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -251,6 +251,16 @@ class Recorder:
             self.thread.flush()
             if self.thread.error is not None:
                 raise self.thread.error
+
+    async def _ping_forever(self) -> None:
+        """Say the venue's own ping where we were quiet: it cuts connections on which it must hear us."""
+        message, after_ns = self.adapter.ping, self.adapter.ping_after_ns
+        if not message:
+            await asyncio.Event().wait()
+        while True:
+            await asyncio.sleep(min(after_ns / 1e9 / 4, PING_LOOK_S))
+            for connection in self.connections:
+                connection.ping(message, after_ns)
 
     # ---- snapshots ----------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Replay as a library: captures through the same feed, rings, strategy, gate, OMS and paper session.
 
-Virtual time is the captures' receive time. The same captures and one seed give one history, so the digest
-over all intents and fills, stamps included, is the same every time. Captures of several venues are merged by
-receive time; the connections of each are lines of one stream.
+Virtual time is the captures' receive time. The same captures, settings and one seed give one history, so the
+digest over all intents and fills, stamps included, is the same every time. Captures of several venues are
+merged by receive time; the connections of each are lines of one stream.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ReplaySettings:
         seed: of every actor's random numbers.
         strategy: role of the strategy, "" = none: only the books.
         settings: the strategy's own settings.
-        gateway: settings of the gateway (fees, latencies, limits).
+        gateway: settings of the gateway (fees, queue model, latencies, limits).
     """
 
     venue: str | tuple[str, ...]
@@ -121,6 +121,7 @@ class ReplayResult:
     digest: str = ""
     books: list[dict[str, Any]] = field(default_factory=list)
     venues: dict[str, VenueResult] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)  # the newest of each name
 
     @property
     def rejected(self) -> int:
@@ -148,6 +149,7 @@ class Replay:
     def __init__(self, settings: ReplaySettings) -> None:
         self.settings = settings
         self.adapters, self._files_of = _find_venues(settings)
+        OrderGateway.check_settings(settings.gateway)
         if settings.strategy:
             role_class(settings.strategy).check_settings(settings.settings)
         self.rows: list[Instrument] = []
@@ -158,6 +160,7 @@ class Replay:
             self.rows += [replace(row, slab=FEED_SLOT, priority=PRIORITY) for row in found]
             self._symbols.append([row.symbol for row in found])
         self._routers: dict[str, tuple[list[int], CaptureRouter]] = {}
+        self._notes: dict[str, dict[str, Any]] = {}
         self._world: VirtualWorld
 
     def run(self, *, with_books: bool = False) -> ReplayResult:
@@ -222,12 +225,18 @@ class Replay:
 
     def _make_world(self, start_ns: int) -> VirtualWorld:
         sizes = Sizes(instruments=max(16, len(self.rows)))
-        world = VirtualWorld(self._specs(), make_actor, start_ns=start_ns, sizes=sizes)
+        world = VirtualWorld(
+            self._specs(), make_actor, start_ns=start_ns, sizes=sizes, notify=self._on_message
+        )
         table = world.hosts[0].instruments
         for row in self.rows:
             table.add(row)
         world.start()
         return world
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        if message["op"] == "note":
+            self._notes[message["name"]] = message["data"]
 
     @staticmethod
     def _feeds(world: VirtualWorld) -> list[MarketData]:
@@ -331,6 +340,7 @@ class Replay:
         result.counters = trade.metrics.counters()
         result.faults = [fault.text for fault in trade.metrics.faults()]
         result.digest = gateway.journal.digest
+        result.notes = dict(self._notes)
 
 
 def _find_venues(settings: ReplaySettings) -> tuple[list[VenueAdapter], list[list[Path]]]:

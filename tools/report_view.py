@@ -13,6 +13,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tools.notes_view import note_parts
+
 
 def ns(value: int) -> str:
     """A duration in the unit that keeps three or four digits."""
@@ -106,7 +108,8 @@ def _positions(report: Mapping[str, Any], most: int = 12) -> RenderableType:
 def short(amount: str) -> str:
     """A money amount to four decimals; report.json keeps all eight."""
     whole, _, fraction = amount.partition(".")
-    return f"{whole}.{(fraction + '0000')[:4]}"
+    text = f"{whole}.{(fraction + '0000')[:4]}"
+    return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 def _pnl(report: Mapping[str, Any]) -> RenderableType:
@@ -144,6 +147,8 @@ def render(report: Mapping[str, Any]) -> RenderableType:
     side = Table.grid(padding=(0, 4))
     side.add_row(_facts("Market data", report["market"]), _facts("Orders", report["orders"]))
     parts += [side, Text(), _positions(report), Text(), _pnl(report), Text(), _faults(report)]
+    for told in note_parts(report.get("notes", {})):
+        parts += [Text(), told]
     if report["events"]:
         events = _table("Events", "what happened")
         for line in report["events"]:

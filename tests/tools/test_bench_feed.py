@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from tools.bench.common import Measurement
 from tools.bench.decode.frames import synthetic
 from tools.bench.decode.rig import PassFailed
 from tools.bench.feed import (
+    BOOK,
     ENGINE,
     LOOPBACK,
+    MANY,
     MEMORY,
     Load,
     SessionRig,
@@ -27,7 +30,10 @@ from tools.bench.feed import (
     feed_goals,
 )
 
-TINY = Load(messages=300, passes_messages=300, instruments=2, rate=2_000.0, seconds=0.1, engine_s=0)
+TINY = Load(
+    messages=300, passes_messages=300, instruments=2, rate=2_000.0, seconds=0.1, engine_s=0,
+    many_instruments=0,
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +76,7 @@ def test_the_json_names_rates_and_cores(venue: str) -> None:
 
 
 def test_a_venue_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    impossible = Load(messages=300, passes_messages=300, instruments=0, seconds=0.1, engine_s=0)
+    impossible = replace(TINY, instruments=0)
     with pytest.raises(StepFailed, match="ended with code"):
         feed.Venue("okx", min(os.sched_getaffinity(0)), impossible)
     monkeypatch.setattr(feed, "loopback", lambda *_: (_ for _ in ()).throw(StepFailed("no figure")))
@@ -85,8 +91,9 @@ def report(**market: Any) -> dict[str, Any]:
         "books_by_state": {"LIVE": 2},
         "gaps": 0,
         "lapped": 0,
+        "range_left": 1,
     }
-    base |= {"rejected_frames": 0, "duplicates": 0, "unknown_symbols": 0, "resyncs": 0, **market}
+    base |= {"rejected_frames": 0, "duplicates": 0, "unknown_symbols": 0, "resyncs": 1, **market}
     roles = ("supervisor", "venue", "housekeeping", "feed")
     size = {"rss_bytes_max": 100_000_000, "pss_bytes": 60_000_000, "cpu_percent": 10.0}
     return {"market": base, "workers": [{"role": role, **size} for role in roles]}
@@ -102,6 +109,17 @@ def test_the_report_of_an_engine_is_judged() -> None:
     assert lost[f"{ENGINE}: updates/s of 50,000"].verdict == "NOT reached"
     with pytest.raises(StepFailed, match="books at the end"):
         engine_rows(report(books_by_state={"LIVE": 1, "STALE": 1}))
+
+
+@pytest.mark.prove
+def test_many_instruments_of_one_venue_are_measured() -> None:
+    load = replace(TINY, many_instruments=30, many_rate=3_000.0, seconds=0.5)
+    rows = feed.many("okx", load, lambda _: None)
+    assert {r.metric for r in rows} == {f"{MANY} okx", f"{BOOK} okx"}
+    assert all(r.median > 0 for r in rows)
+    goals = {g.text: g for g in feed_goals(rows, load)}
+    assert goals[f"{BOOK} okx, kB"].value == rows[1].median / 1e3
+    assert goals[f"{MANY} okx"].target == 100_000
 
 
 def test_rates_are_held_against_their_goals() -> None:

@@ -22,7 +22,7 @@ CASES = [
     ("okx", "books50-l2-tbt", 4, {"every_change": True}),
     ("okx", "books5", 1, {}),
     ("bybit_linear", "orderbook.50", 1, {}),
-    ("bybit_linear", "orderbook.500", 3, {"every_change": True}),
+    ("bybit_linear", "orderbook.200", 2, {"every_change": True}),
     ("bybit_linear", "orderbook.1", 0, {}),
     ("bybit_spot", "orderbook.200", 2, {}),
     ("bybit", "orderbook.1000", 4, {}),
@@ -117,7 +117,7 @@ def test_books_become_live_and_end_as_the_venues_own(
             assert kinds["checksums"] > 0 or "with_checksum" not in options
 
     clients = 6 if venue == "bybit" else 3
-    settings = SyntheticSettings(6, 40_000.0, 11, update_limit=6000)
+    settings = SyntheticSettings(8, 40_000.0, 11, update_limit=6000)
     with_venue(settings, test, name=venue, clients_wanted=clients, unlimited_connects=True, **options)
 
 

@@ -267,7 +267,7 @@ def test_a_client_that_says_nothing_is_cut_though_data_flows() -> None:
     with_venue(SyntheticSettings(1, 2000.0, 3), test, name="bybit_linear")
 
 
-@pytest.mark.parametrize("path", ["/v5/public/inverse", "/v5/private", "/v5/public/spot"])
+@pytest.mark.parametrize("path", ["/v5/public/inverse", "/v5/privately", "/v5/public/spot"])
 def test_other_paths_are_not_served(path: str) -> None:
     async def test(run: VenueRun) -> None:
         with pytest.raises(Exception, match="404"):

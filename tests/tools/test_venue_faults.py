@@ -71,7 +71,7 @@ def test_a_script_says_when_whom_and_what() -> None:
         ("every 0 frames: drop", "no time of a fault"),
         ("every 5 frames jitter 1.5: drop", "share of 0 to 1"),
         ("every 0.0001 s: drop", "every 0.001 s at most"),
-        ("now: explode", "there is no fault 'explode'; known: corrupt_level, crossed"),
+        ("now: explode", "there is no fault 'explode'; known: ack_after_fill, ack_disconnect"),
         ("now: drop often", "does not take 'often'"),
         ("now: drop bytes=3", "does not take 'bytes=3'"),
         ("now: drop times=x", "times is a whole number, not 'x'"),

@@ -3,7 +3,8 @@
 
 Nothing is checked: not that the bytes are JSON, not the sequence, not whose message it is (the caller knows), not
 whether a number fits. There is no top of book to keep, no slab, no ring. Whoever reads depth updates into this book
-at all has to do this much.
+at all has to do this much. Digits are taken one by one: eight at a time, as the decoders do it, is no faster here,
+where no byte is checked and a processor runs ahead on the usual lengths.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE

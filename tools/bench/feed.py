@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,12 @@ MEMORY = "memory_messages_per_s"
 LOOPBACK = "loopback_messages_per_s"
 PER_CORE = "loopback_messages_per_core_s"
 CORES = "cores_for_1_million_per_s"
+MANY = "one_venue_messages_per_s"
+BOOK = "book_bytes"
 ENGINE = "engine"
 MILLION = 1_000_000
 MEMORY_GOAL, LOOPBACK_GOAL, RSS_GOAL_MB = 300_000, 100_000, 300
+MANY_GOAL, BOOK_GOAL_KB = 100_000, 350
 OFFERED_PER_S = 50_000
 #: The market is random: so much of what was asked for must have been seen.
 SEEN = 0.98
@@ -51,6 +54,7 @@ class Load:
         instruments: of the simulated venue.
         rate: updates a second it is asked for in all, more than one worker takes.
         seconds: of a loopback run.
+        many_instruments, many_rate: of the run with many instruments, updates a second in all; 0 = none.
         engine_instruments, engine_rate, engine_s: of the engine's run; 0 s = none.
     """
 
@@ -59,6 +63,8 @@ class Load:
     instruments: int = 20
     rate: float = 600_000.0
     seconds: float = 3.0
+    many_instruments: int = 300
+    many_rate: float = 200_000.0
     engine_instruments: int = 500
     engine_rate: float = float(OFFERED_PER_S)
     engine_s: float = 10.0
@@ -100,6 +106,12 @@ def bench_feed(
         f"{LOOPBACK}: it gets what the venue sends, at first what waited until the books were proven too",
         f"{PER_CORE}: the same by processor time of the worker's process",
     ]
+    if load.many_instruments:
+        notes.append(
+            f"{MANY}: what one simulated venue sent of {load.many_instruments} instruments when asked for"
+            f" {load.many_rate:,.0f}/s, all of it taken by one worker"
+        )
+    notes.append(f"{BOOK}: the largest private book of a worker, window and overflow")
     notes.append(f"{CORES}: whole cores, by {MEMORY} of the messages named, by {PER_CORE} of a venue alone")
     for name in names:
         (adapter,) = get_adapters(name)
@@ -114,6 +126,10 @@ def bench_feed(
             results += loopback(name, min(runs, 3), load, progress)
         except StepFailed as error:
             absent[f"{LOOPBACK} {name}"] = str(error)
+        try:
+            results += many(name, load, progress) if load.many_instruments else []
+        except StepFailed as error:
+            absent[f"{MANY} {name}"] = str(error)
     if load.engine_s:
         progress("engine")
         try:
@@ -140,6 +156,10 @@ def feed_goals(results: Sequence[Measurement], load: Load) -> list[Goal]:
             goals.append(Goal(r.metric, r.median, MEMORY_GOAL, at_least=True))
         elif r.metric.startswith(f"{LOOPBACK} "):
             goals.append(Goal(r.metric, r.median, LOOPBACK_GOAL, at_least=True))
+        elif r.metric.startswith(f"{MANY} "):
+            goals.append(Goal(r.metric, r.median, MANY_GOAL, at_least=True))
+        elif r.metric.startswith(f"{BOOK} "):
+            goals.append(Goal(f"{r.metric}, kB", r.median / 1e3, BOOK_GOAL_KB, at_least=False))
     found = {r.metric: r.median for r in results}
     goals.append(
         Goal(f"{ENGINE}: updates/s of {load.engine_rate:,.0f}", found.get(f"{ENGINE}_updates_per_s"),
@@ -257,37 +277,60 @@ class Venue:
             child.kill()
 
 
+def offered(name: str, load: Load) -> dict[str, Any]:
+    """What one worker took of a simulated venue, as its process tells it.
+
+    Raises:
+        StepFailed: venue or worker ended without a figure.
+    """
+    here, there = two_cores()
+    venue = Venue(name, there, load)
+    try:
+        arguments = [
+            sys.executable, "-P", "-m", "tools.bench.feed_worker", name,
+            venue.ready["ws"], venue.ready["rest"],
+            str(here), str(load.seconds),
+        ]  # fmt: skip
+        worker = subprocess.run(arguments, capture_output=True, timeout=60 + load.seconds, check=False)
+    finally:
+        venue.close()
+    if worker.returncode:
+        raise StepFailed(worker.stderr.decode(errors="replace").strip().rpartition("\n")[2])
+    found: dict[str, Any] = orjson.loads(worker.stdout)
+    if found["lost"]:
+        raise StepFailed(f"{found['lost']} gaps, rejections or disconnections")
+    return found
+
+
 def loopback(name: str, runs: int, load: Load, progress: Progress) -> list[Measurement]:
     """Messages a second of a worker that is offered more than it takes.
 
     Raises:
         StepFailed: venue or worker ended without a figure, or something was lost.
     """
-    here, there = two_cores()
-    found: list[dict[str, Any]] = []
+    found = []
     for _ in range(runs):
         progress(f"{name}: from loopback websockets")
-        venue = Venue(name, there, load)
-        try:
-            arguments = [
-                sys.executable, "-P", "-m", "tools.bench.feed_worker", name,
-                venue.ready["ws"], venue.ready["rest"],
-                str(here), str(load.seconds),
-            ]  # fmt: skip
-            worker = subprocess.run(arguments, capture_output=True, timeout=60 + load.seconds, check=False)
-        finally:
-            venue.close()
-        if worker.returncode:
-            raise StepFailed(worker.stderr.decode(errors="replace").strip().rpartition("\n")[2])
-        found.append(orjson.loads(worker.stdout))
-    lost = sum(one["lost"] for one in found)
-    if lost:
-        raise StepFailed(f"{lost} gaps, rejections or disconnections")
+        found.append(offered(name, load))
     per_core = [one["messages"] / one["cpu_s"] for one in found]
     return [
         Measurement(OURS, f"{LOOPBACK} {name}", "1/s", [one["messages"] / one["seconds"] for one in found]),
         Measurement(OURS, f"{PER_CORE} {name}", "1/s", per_core),
         cores_for(per_core, name),
+    ]
+
+
+def many(name: str, load: Load, progress: Progress) -> list[Measurement]:
+    """Messages a second of one venue with many instruments, and the largest of their books.
+
+    Raises:
+        StepFailed: as `loopback`.
+    """
+    progress(f"{name}: {load.many_instruments} instruments of one venue")
+    found = offered(name, replace(load, instruments=load.many_instruments, rate=load.many_rate))
+    return [
+        Measurement(OURS, f"{MANY} {name}", "1/s", [found["messages"] / found["seconds"]]),
+        Measurement(OURS, f"{BOOK} {name}", "bytes", [float(found["book_bytes_max"])]),
     ]
 
 
@@ -306,6 +349,7 @@ rate = {rate:.1f}
 mode = "paper"
 """
 FEED_ROLES = ("feed", "housekeeping")
+# A book begun anew because its market left the prices that its snapshot knew has lost nothing.
 LOST = ("gaps", "lapped", "rejected_frames", "duplicates", "unknown_symbols", "resyncs")
 
 
@@ -342,7 +386,7 @@ def engine_rows(report: dict[str, Any]) -> list[Measurement]:
     everyone = [w for w in workers if w["role"] != "venue"]
     rows = {
         "updates_per_s": ("1/s", market["throughput_per_s"]),
-        "lost": ("", sum(market[name] for name in LOST)),
+        "lost": ("", sum(market[name] for name in LOST) - market["range_left"]),
         "feed_rss_bytes": ("bytes", sum(w["rss_bytes_max"] for w in feeds)),
         "rss_bytes": ("bytes", sum(w["rss_bytes_max"] for w in everyone)),
         "pss_bytes": ("bytes", sum(w["pss_bytes"] for w in everyone)),

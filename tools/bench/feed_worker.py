@@ -19,13 +19,13 @@ from typing import Any
 import orjson
 import uvloop
 
-from feeds.adapter import StreamSettings, VenueAdapter, join_answers
+from feeds.adapter import ConnectionPlan, StreamSettings, VenueAdapter, join_answers
 from feeds.core import FeedCore
 from feeds.resync import snapshot_budget
 from feeds.session import FeedSession
 from feeds.settings import SessionSettings
 from feeds.transport.rest import RestClient
-from feeds.transport.websocket import FeedConnection
+from feeds.transport.websocket import FeedConnection, FeedListener
 from feeds.venues import get_adapter
 from shm.book import BookSlab
 from shm.clock import now_ns
@@ -52,10 +52,12 @@ class FeedWorker:
     Args:
         adapter: the venue.
         websocket_url, rest_url: where it is.
+        lines: connections that carry the same streams, merged.
     """
 
-    def __init__(self, adapter: VenueAdapter, websocket_url: str, rest_url: str) -> None:
+    def __init__(self, adapter: VenueAdapter, websocket_url: str, rest_url: str, lines: int = 1) -> None:
         self.adapter = adapter
+        self.lines = lines
         self.websocket_url = websocket_url
         self.rest = RestClient(rest_url, now_ns=now_ns)
         self.core: FeedCore
@@ -101,17 +103,29 @@ class FeedWorker:
         self.session = FeedSession(
             adapter, self.core, rows, now_ns=now_ns, request_snapshot=self._request,
             settings=SessionSettings(
-                resync_tokens=tokens, resync_per_second=per_second, connections=len(plans)
+                resync_tokens=tokens, resync_per_second=per_second, connections=len(plans) * self.lines
             ),
         )  # fmt: skip
-        for number, plan in enumerate(plans):
-            connection = FeedConnection(
-                self.websocket_url + plan.url_path, self.session, number, subscribe=plan.subscribe,
-                random=random.Random(number).random, subscribe_per_second=adapter.subscribe_per_second,
-            )  # fmt: skip
-            self.connections.append(connection)
-            self._spawn(connection.run())
+        for line in range(self.lines):
+            for stream, plan in enumerate(plans):
+                self._open(plan, stream, line * len(plans) + stream)
         self._spawn(self._run_timer())
+
+    def _open(self, plan: ConnectionPlan, stream: int, number: int) -> None:
+        """Open one connection of a stream."""
+        if self.lines > 1:
+            self.session.add_line(number, stream)
+        connection = FeedConnection(
+            self.websocket_url + plan.url_path, self.session, number, subscribe=plan.subscribe,
+            random=random.Random(number).random, subscribe_per_second=self.adapter.subscribe_per_second,
+            make_listener=lambda: self.make_listener(number),
+        )  # fmt: skip
+        self.connections.append(connection)
+        self._spawn(connection.run())
+
+    def make_listener(self, number: int) -> FeedListener:
+        """The listener of each new socket of a connection."""
+        return FeedListener(self.session, number)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

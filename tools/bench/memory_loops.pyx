@@ -5,13 +5,14 @@ A floor moves the same bytes from and to the same places with memcpy and plain s
 All loops run without a call from Python inside, so the caller divides one duration by the number of steps.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from shm.book cimport BookReader, BookSlab
 from shm.clock cimport c_now_ns
 from shm.counters cimport Counter
 from shm.histogram cimport Histogram
+from shm.journal cimport Journal
 from shm.layout cimport shm_book_head, shm_certificate, shm_level
 from shm.ring cimport Publisher, Subscriber
 from shm.spsc cimport Consumer, Producer
@@ -264,3 +265,40 @@ def floor_increment(int64_t[::1] cells, const int64_t[::1] places, int64_t count
         for i in range(count):
             cells[places[i & mask]] += 1
             BENCH_BARRIER()
+
+
+def append_each(Journal journal, const uint8_t[::1] payload, int64_t[::1] costs_ns) -> int:
+    """Append a payload once for each place in `costs_ns`, which gets what each took, clock included.
+
+    Returns how many were appended: fewer when the file is full.
+    """
+    cdef int64_t i, begin, end, done = 0
+    cdef uint32_t length = <uint32_t>payload.shape[0]
+    with nogil:
+        begin = c_now_ns()
+        for i in range(costs_ns.shape[0]):
+            if journal.append_ptr(1, &payload[0], length, begin) == 0:
+                break
+            end = c_now_ns()
+            costs_ns[i] = end - begin
+            begin = end
+            done += 1
+    return done
+
+
+def floor_append(uint8_t[::1] file, const uint8_t[::1] payload, int64_t head_bytes, int64_t[::1] costs_ns) -> int:
+    """Floor of `append_each`: memcpy of the payload to where it would stand in the mapped file, nothing else."""
+    cdef int64_t i, begin, end, done = 0, at = 4096
+    cdef int64_t step = (head_bytes + payload.shape[0] + 15) // 16 * 16
+    with nogil:
+        begin = c_now_ns()
+        for i in range(costs_ns.shape[0]):
+            if at + step > file.shape[0]:
+                break
+            memcpy(&file[at + head_bytes], &payload[0], payload.shape[0])
+            at += step
+            end = c_now_ns()
+            costs_ns[i] = end - begin
+            begin = end
+            done += 1
+    return done

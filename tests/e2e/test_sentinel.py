@@ -1,0 +1,207 @@
+"""The sentinel beside a real engine, at a simulated venue that outlives both: nothing is left resting."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from actors.runtime.spec import metrics_name
+from shm.audit import AUDIT_NAME, read
+from shm.enums import SegmentKind
+from shm.metrics import Metrics
+from shm.segment import RunName, Segment
+from tests.e2e.test_venue_orders import Venue, trading, venue
+from tests.kit.engine_run import EngineRun, until
+from tools.attach import find_run
+from tools.cli import main
+
+VENUE = ("--instruments", "2", "--rate", "300", "--seed", "7", "--limits", "100")
+SENTINEL = "rl:sentinel"
+
+
+@contextmanager
+def scene(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> Iterator[tuple[Venue, EngineRun]]:
+    """An engine that trades, and a manual order beside its own."""
+    monkeypatch.setattr("tests.e2e.test_venue_orders.CONFIG", config_with(more))
+    with venue(*VENUE) as at, trading(folder, monkeypatch, at, f"se{os.getpid()}") as run:
+        until(lambda: len(open_orders(at)) >= 2, "the engine has orders")
+        run.remember()
+        yield at, run
+
+
+def config_with(more: str) -> str:
+    from tests.e2e.test_venue_orders import CONFIG
+
+    return CONFIG.partition("[sentinel]")[0] + more
+
+
+def open_orders(at: Venue) -> list[dict[str, Any]]:
+    return list(at.ask("/sim/orders?open=1"))
+
+
+def place_by_hand(at: Venue) -> int:
+    """A resting order far from the market, as somebody in a browser would place it."""
+    own = next(row for row in open_orders(at) if row["side"] == "buy")
+    listed = at.ask("/fapi/v1/exchangeInfo")["symbols"]
+    filters = next(row["filters"] for row in listed if row["symbol"] == own["symbol"])
+    tick = Decimal(next(row["tickSize"] for row in filters if row["filterType"] == "PRICE_FILTER"))
+    price = Decimal(own["price"]) * 98 // 100 // tick * tick
+    order = {"symbol": own["symbol"], "side": "buy", "price": f"{price:f}", "quantity": own["quantity"]}
+    return int(at.ask("/sim/order", order)["order_id"])
+
+
+def timers_set(run: EngineRun) -> int:
+    """How many of the venues' timers the sentinel has set."""
+    row = run.worker("sentinel")
+    note = find_run(run.name or None, run.state)
+    name = RunName(note.instance, note.epoch)
+    segment = Segment.attach(name, metrics_name(row["slot"]), SegmentKind.METRICS, writable=False)
+    return Metrics.attach(segment.payload).counters().get("sentinel.timers_set", 0)
+
+
+def processes(run: EngineRun) -> tuple[psutil.Process, list[psutil.Process]]:
+    """The sentinel, and all the others of the engine."""
+    alive = [p for p in run.family.values() if p.is_running()]
+    sentinel = next(p for p in alive if p.name() == SENTINEL)
+    return sentinel, [p for p in alive if p != sentinel]
+
+
+def audit(run: EngineRun) -> list[dict[str, Any]]:
+    paths = list(run.state.rglob(AUDIT_NAME))
+    return [dict(entry.facts) for path in paths for entry in read(path)]
+
+
+def verb(run: EngineRun, *arguments: str) -> int:
+    """A verb of the command, in this process: an engine's workers need the processor."""
+    return main([*arguments, "--name", run.name, "--state", str(run.state)])
+
+
+def send(some: list[psutil.Process], number: int) -> None:
+    for process in some:
+        process.send_signal(number)
+
+
+def test_of_an_engine_that_hangs_nothing_rests_and_it_wakes_up_halted_until_cleared_in_two_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scene(tmp_path, monkeypatch) as (at, run):
+        by_hand = place_by_hand(at)
+        _, others = processes(run)
+        send(others, signal.SIGSTOP)
+        try:
+            until(lambda: not open_orders(at), "nothing rests")
+            assert verb(run, "halt", "--json") == 0
+        finally:
+            send(others, signal.SIGCONT)
+        halted = capsys.readouterr().out
+        assert '"by":"the sentinel"' in halted
+        assert '"supervisor_answers":false' in halted
+        row = next(row for row in at.ask("/sim/orders") if row["order_id"] == by_hand)
+        assert not row["is_open"]
+        done = [entry for entry in audit(run) if entry["event"] == "withdrawn"]
+        assert done[0]["accounts"][0]["nothing_rests"]
+        assert done[0]["accounts"][0]["foreign"] >= 1
+        assert "hangs" in done[0]["why"]
+        until(lambda: run.status().get("trading_state") == "HALTED", "the engine answers again")
+        assert verb(run, "resume", "--clear") == 1
+        assert verb(run, "resume", "--arm") == 0
+        assert open_orders(at) == []
+        assert verb(run, "resume", "--clear", "--why", "the test says so") == 0
+        until(lambda: open_orders(at), "it trades again")
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0, run.text()
+        assert open_orders(at) == []
+        steps = [(e["event"], e["by"]) for e in audit(run)]
+        assert steps[:2] == [("halt", "sentinel"), ("withdrawn", "sentinel")]
+        assert steps[-2:] == [("arm", "operator"), ("clear", "operator")]
+
+
+@pytest.mark.prove
+def test_an_ordered_stop_lets_the_sentinel_go_and_leaves_manual_orders_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scene(tmp_path, monkeypatch, "[sentinel]\ndead_man_s = 1.0\n") as (at, run):
+        by_hand = place_by_hand(at)
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0, run.text()
+        assert [row["order_id"] for row in open_orders(at)] == [by_hand]
+        assert audit(run) == []
+        # The timer that the sentinel kept setting would fire within a second from here.
+        done_ms = max(row["updated_ms"] for row in at.ask("/sim/orders"))
+        until(lambda: at.ask("/fapi/v1/time")["serverTime"] > done_ms + 1_500, "the timer's time is over")
+        assert [row["order_id"] for row in open_orders(at)] == [by_hand]
+
+
+@pytest.mark.prove
+def test_killed_but_for_the_sentinel_an_engine_leaves_nothing_at_the_venue_and_the_sentinel_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scene(tmp_path, monkeypatch, "[sentinel]\nflatten = true\n") as (at, run):
+        place_by_hand(at)
+        until(lambda: [p for p in at.ask("/sim/positions") if p["position_units"]], "a position", 60.0)
+        sentinel, others = processes(run)
+        send(others, signal.SIGKILL)
+        until(lambda: not open_orders(at), "nothing rests")
+        until(lambda: not [p for p in at.ask("/sim/positions") if p["position_units"]], "all is flat")
+        gone, _ = psutil.wait_procs([sentinel], timeout=15)
+        assert gone == [sentinel]
+        done = [entry for entry in audit(run) if entry["event"] == "withdrawn"]
+        assert done[-1]["why"] == "the supervisor is gone"
+        assert done[-1]["accounts"][0]["is_flat"]
+        assert open_orders(at) == []
+
+
+@pytest.mark.prove
+def test_without_a_sentinel_the_venues_timer_cancels_and_the_engine_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scene(tmp_path, monkeypatch, "[sentinel]\ndead_man_s = 1.0\n") as (at, run):
+        sentinel, _ = processes(run)
+        until(lambda: timers_set(run) >= 3, "its timers are set")
+        fired = at.ask("/sim/statistics")["dead_men_fired"]
+        # Stopped, not killed: the supervisor would bring a dead one back at once.
+        sentinel.send_signal(signal.SIGSTOP)
+        try:
+            until(lambda: at.ask("/sim/statistics")["dead_men_fired"] > fired, "the venue's timer")
+            until(lambda: not open_orders(at), "nothing rests")
+        finally:
+            sentinel.send_signal(signal.SIGCONT)
+        until(lambda: open_orders(at), "with a sentinel it trades again")
+        before = sentinel.pid
+        sentinel.kill()
+        until(lambda: run.worker("sentinel").get("pid") not in (None, 0, before), "it is brought back")
+        until(lambda: open_orders(at), "and trades")
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0, run.text()
+        assert run.report()["orders"]["denied_by_reason"]["SENTINEL"] > 0
+
+
+@pytest.mark.prove
+def test_halt_cancels_by_itself_when_engine_and_sentinel_are_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scene(tmp_path, monkeypatch) as (at, run):
+        place_by_hand(at)
+        sentinel, others = processes(run)
+        send([sentinel, *others], signal.SIGSTOP)
+        send([sentinel, *others], signal.SIGKILL)
+        psutil.wait_procs([sentinel, *others], timeout=15)
+        assert open_orders(at)
+        monkeypatch.delenv("RL_TEST_API_KEY")
+        refused = run.verb("halt", ok=False)
+        assert refused.returncode == 1
+        assert "RL_TEST_API_KEY is not set" in refused.stderr
+        assert open_orders(at)
+        monkeypatch.setenv("RL_TEST_API_KEY", at.keys["api_key"])
+        done = run.verb("halt", "--flatten", "--json").stdout
+        assert '"by":"this command"' in done
+        assert open_orders(at) == []
+        assert not [p for p in at.ask("/sim/positions") if p["position_units"]]

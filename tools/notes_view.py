@@ -1,0 +1,98 @@
+"""What actors told about slippage, routes and correlation, as tables of report and `ringlane risk`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+SHOWN = 8
+Notes = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False
+    )
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    return table
+
+
+def _bps(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def slippage_table(notes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Means by actor and style."""
+    table = _table(
+        "Slippage, bps", "actor, style", "orders", "not all filled", "price", "fee", "total", "ms to fill"
+    )
+    for actor, told in notes.items():
+        for style, row in told["styles"].items():
+            table.add_row(
+                f"{actor}, {style}",
+                f"{row['orders']:,}",
+                f"{row['not_all_filled']:,}",
+                *(_bps(row[key]) for key in ("price_bps", "fee_bps", "total_bps")),
+                f"{row['fill_ms']:,.1f}",
+            )
+    return table
+
+
+def routing_table(notes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The newest routes: legs, gap, what the split saved and what it came to."""
+    table = _table(
+        "Routes", "what", "legs", "gap µs", "saved bps", "worse than expected bps", "capped", "denied"
+    )
+    for actor, told in notes.items():
+        for row in list(told["decisions"])[-SHOWN:]:
+            table.add_row(
+                f"{actor}, {row['side']} {row['instrument']}",
+                " ".join(leg["at"] for leg in row["legs"]),
+                f"{row['gap_us']:,.1f}",
+                _bps(row["saved_bps"]),
+                _bps(row["realized_bps"]),
+                str(len(row["capped"])),
+                str(row["denied"]),
+            )
+    return table
+
+
+def trips_text(notes: Mapping[str, Mapping[str, Any]]) -> Text:
+    """Measured round trips by venue id."""
+    parts = [
+        f"{actor}: venue {venue} {row['round_trip_ms']:.3f} ms ({row['count']:,})"
+        for actor, told in notes.items()
+        for venue, row in told["round_trips"].items()
+    ]
+    return Text(f"Round trips: {', '.join(parts) or 'none measured'}")
+
+
+def correlation_table(notes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Groups that count as one position, and the strongest pairs."""
+    table = _table("Correlation", "what", "instruments")
+    table.columns[1].justify = "left"
+    for told in notes.values():
+        for group in told["groups"]:
+            table.add_row(f"one position (from {told['threshold']:g})", " ".join(group))
+        for pair in told["strongest"]:
+            table.add_row(f"ρ {pair['rho']:+.3f}", " ".join(pair["pair"]))
+        if not told["groups"]:
+            table.add_row(f"{told['samples']:,} samples, warm from {told['warm_up']}", "no group")
+    return table
+
+
+def note_parts(notes: Notes) -> list[RenderableType]:
+    """A table for everything that was told."""
+    parts: list[RenderableType] = []
+    if told := notes.get("slippage"):
+        parts.append(slippage_table(told))
+    if told := notes.get("routing"):
+        parts += [routing_table(told), trips_text(told)]
+    if told := notes.get("correlation"):
+        parts.append(correlation_table(told))
+    return parts
