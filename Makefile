@@ -65,7 +65,7 @@ $(VENV)/.built: $(VENV)/.base $(COMPILED)
 
 $(VENV)/.test: $(VENV)/.base
 	@echo "== installing what the tests need"
-	@$(PIP) -r <($(BIN)/python -c "$$REQUIREMENTS" test)
+	@$(PIP) -r <($(BIN)/python -c "$$REQUIREMENTS" test store archive)
 	@touch $@
 
 setup: $(VENV)/.built
