@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ORDER_ANSWERS = 15  # behind intents, before anything cold
 NUMBER_BITS = 48
+#: The upper bits of a number are the incarnation that asked.
+LIFE_SHIFT, LIFE_MASK = 32, 0xFFFF
 #: Requests whose answer never came are forgotten beyond so many.
 WAITING_MAX = 4_096
 
@@ -63,6 +65,8 @@ class RestPort:
         slot, account = host.spec.slot, host.spec.account_slot
         self._on_answer = on_answer
         self._waiting: dict[int, Request] = {}
+        # Request numbers begin anew with each process: what its predecessor asked is not its answer.
+        self._life = (host.spec.incarnation & LIFE_MASK) << LIFE_SHIFT
         ring = host.spsc(names.rest_requests_name(slot, account), SegmentKind.BLOB_RING)
         self._producer = BlobProducer(ring, host.bells, slot)
         answers = host.inbound(names.rest_answers_name(account, slot), SegmentKind.BLOB_RING)
@@ -71,7 +75,7 @@ class RestPort:
 
     def send(self, account: int, request: Request) -> bool:
         """Hand a request over; False = the account actor is behind."""
-        key = account << NUMBER_BITS | request.request_id
+        key = account << NUMBER_BITS | self._life | request.request_id
         if not self._producer.offer(key, 0, pack_request(request)):
             return False
         if len(self._waiting) >= WAITING_MAX:

@@ -60,9 +60,7 @@ class AccountConfig(Section):
     private_url: str | None = Field(default=None, pattern=r"^wss?://")
     rest_url: str | None = Field(default=None, pattern=r"^https?://")
     options: dict[str, Any] = Field(default_factory=dict)
-    rotate_s: float = Field(
-        default=0.0, ge=0.0
-    )  # age of the private stream's socket; 0 = 12 h
+    rotate_s: float = Field(default=0.0, ge=0.0)  # age of the private stream's socket; 0 = 12 h
 
 
 class SimulatedConfig(Section):

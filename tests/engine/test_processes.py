@@ -232,8 +232,8 @@ def test_venue_command_pins_the_ports_of_an_earlier_incarnation() -> None:
     first = venue_command("v", venue, seed=9)
     assert first.name == "venue-v"
     assert first.argv[4:] == (
-        "loop", "--ready-fd", "{ready_fd}", "--port", "0", "--rest-port", "0", "--seed", "9", "--stats", "json",
-        "--instruments", "3", "--rate", "10.0", "--clients", "2", "--tls",
+        "loop", "--ready-fd", "{ready_fd}", "--port", "0", "--rest-port", "0", "--seed", "9",
+        "--stats", "json", "--instruments", "3", "--rate", "10.0", "--clients", "2", "--tls",
     )  # fmt: skip
     again = venue_command("v", venue, 9, VenueUrls("wss://127.0.0.1:5", "https://127.0.0.1:6"))
     assert again.argv[7:11] == ("--port", "5", "--rest-port", "6")

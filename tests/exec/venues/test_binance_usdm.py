@@ -551,7 +551,7 @@ def test_a_fee_in_the_venues_token_is_booked_at_the_schedule_and_kept_once_by_as
         ({"x": "REJECTED", "X": "REJECTED"}, Event.REJECTED, Reason.VENUE_REJECTED),
     ],
 )
-def test_every_execution_type_is_understood(changes: dict[str, str], event: Event, reason: int) -> None:
+def test_every_execution_type_is_understood(changes: dict[str, Any], event: Event, reason: int) -> None:
     report = one(update(**changes), VenueReport)
     assert (report.event, report.reason) == (event, reason)
     if event == Event.REPLACED:
