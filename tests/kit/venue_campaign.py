@@ -116,6 +116,7 @@ class Ours:
     positions: dict[tuple[str, str], Decimal] = field(default_factory=dict)
     found: Counter[str] = field(default_factory=Counter)
     drifts: int = 0
+    ordered: set[int] = field(default_factory=set)  # instruments that had an order
     reasons: Counter[str] = field(default_factory=Counter)
     entries: int = 0
 
@@ -157,6 +158,7 @@ class Ours:
         if kind in REFUSALS or not report.order_units:
             return
         self.status[root] = report.order_status
+        self.ordered.add(report.instrument_id)
         if kind == ReportKind.REJECTED:
             self.rejected[root] = report.reason
         if report.leaves_units:
@@ -194,7 +196,7 @@ def read_ours(run: EngineRun, epoch: int) -> Ours:
             found = read_discrepancy(entry.payload)
             ours.found[f"{DiscrepancyKind(found.kind).name} → {Repair(found.repair).name}"] += 1
             if found.repair == Repair.BOOK_DRIFT:
-                ours.drifts += bool(ours.kinds["NEW"])
+                ours.drifts += found.instrument_id in ours.ordered
                 ours.move(found.instrument_id, found.side, found.units)
     assert reader.torn == [], f"epoch {epoch}: {reader.torn}"
     return ours
@@ -240,7 +242,7 @@ class Tally:
             f"reports: {dict(self.reports)}",
             f"reasons: {dict(self.reasons)}",
             f"discrepancies: {dict(self.found) or 'none'}",
-            f"positions booked without a fill after an epoch's first order: {self.drifts_within}",
+            f"positions booked without a fill behind an instrument's first order of an epoch: {self.drifts_within}",
         ]
         return "\n".join(lines)
 
