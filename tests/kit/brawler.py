@@ -37,7 +37,7 @@ class Brawling(Strategy):
     def lot(self, record: MarketRecord) -> int:
         """The smallest order worth 20 of the quote currency, on the lot grid."""
         row = self.instruments[record.instrument_id]
-        scale = 10 ** (row.price_exponent + row.quantity_exponent + row.multiplier_exponent)
+        scale = int(10 ** (row.price_exponent + row.quantity_exponent + row.multiplier_exponent))
         lots = -(-20 * scale // (record.value0 * row.multiplier * row.lot_size))
         return max(lots * row.lot_size, row.min_quantity_units)
 

@@ -242,7 +242,7 @@ class Tally:
             f"reports: {dict(self.reports)}",
             f"reasons: {dict(self.reasons)}",
             f"discrepancies: {dict(self.found) or 'none'}",
-            f"positions booked without a fill behind an instrument's first order of an epoch: {self.drifts_within}",
+            f"drifts booked behind an instrument's first order of an epoch: {self.drifts_within}",
         ]
         return "\n".join(lines)
 
@@ -521,9 +521,9 @@ class VenueCampaign:
             for row in fills:
                 root = ids.get(row["order_id"], 0)
                 if root >> EPOCH_SHIFT == epoch:
-                    numbers = (Decimal(row[name]) for name in ("price", "quantity"))
-                    symbol = symbol_of(row["symbol"])
-                    traded = Traded(venue.name, symbol, row["side"], *numbers, row["is_maker"])
+                    price, quantity = Decimal(row["price"]), Decimal(row["quantity"])
+                    place = (venue.name, symbol_of(row["symbol"]))
+                    traded = Traded(*place, row["side"], price, quantity, row["is_maker"])
                     found.setdefault(root, []).append(traded)
         return found
 
