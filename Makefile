@@ -85,7 +85,7 @@ types: $(VENV)/.built $(VENV)/.test
 
 prove: $(VENV)/.built $(VENV)/.test
 	HYPOTHESIS_PROFILE=prove RINGLANE_KILL_ROUNDS=20 RINGLANE_PING_PONGS=50000 RINGLANE_ENGINE_KILLS=100 \
-		$(PYTEST) -m "(prove or stress) and not soak" --timeout 600
+		$(PYTEST) -n 2 --dist loadgroup -m "(prove or stress) and not soak" --timeout 600
 
 soak: $(VENV)/.built $(VENV)/.test
 	RINGLANE_KILL_ROUNDS=500 RINGLANE_ENGINE_KILLS=2000 RINGLANE_STRESS_RECORDS=5000000000 \
