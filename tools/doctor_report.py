@@ -16,6 +16,7 @@ from engine.config import Config
 from engine.placement import HOUSEKEEPING_ROLE
 from engine.pm_qos import PmQos
 from engine.run_file import running
+from engine.sentinel_plan import ROLE as SENTINEL_ROLE
 from engine.topology import RunIdentity, build_topology
 from profiles.host.activity import Activity, between, descendants, look
 from profiles.host.checks import run_checks, verdict_of
@@ -102,7 +103,7 @@ def needs_of(config: Config, state: Path | None, cores: Sequence[int]) -> Needs:
     processes = len(topology.workers) + 1 + sum(v.simulated is not None for v in config.venues.values())
     machine = config.machine
     return Needs(
-        pinned=sum(w.role != HOUSEKEEPING_ROLE for w in topology.workers),
+        pinned=sum(w.role not in (HOUSEKEEPING_ROLE, SENTINEL_ROLE) for w in topology.workers),
         shm_bytes=shm_bytes,
         memory_bytes=shm_bytes + processes * PROCESS_BYTES,
         disk_bytes=2 * (config.journal.file_mib << 20) + DISK_SPARE_BYTES,

@@ -397,7 +397,7 @@ def test_systemd_hears_the_whole_life_and_actors_are_listed(
         assert hear("WATCHDOG") == {"WATCHDOG": "1"}
         rows = orjson.loads(run.verb("actors", "--json").stdout)
         assert [r["name"] for r in rows if r["worker"] == "trade"] == ["gateway", "maker", "s0", "s1", "s2"]
-        assert len({r["actor_id"] for r in rows}) == len(rows) == 7
+        assert len({r["actor_id"] for r in rows}) == len(rows) == 9
         for row in rows:
             assert row["state"] == "RUNNING"
             assert row["pid"] > 0

@@ -117,7 +117,7 @@ def test_scripts_get_what_is_so(run: EngineRun) -> None:
     assert (book["instrument"], book["state"], len(book["bids"])) == ("BTC-USDT-PERP", "LIVE", 3)
     assert float(book["bid"]) < float(book["ask"])
     actors = looked("actors")
-    assert [row["name"] for row in actors] == ["reference", "md-sim", "gateway", "maker"]
+    assert [row["name"] for row in actors] == ["reference", "journal", "store", "md-sim", "gateway", "maker"]
     feed = next(row for row in actors if row["worker"] == "feed")
     assert feed["pid"] == next(w["pid"] for w in before["workers"] if w["name"] == "feed")
     assert feed["cpu_percent"] is not None
