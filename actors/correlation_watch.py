@@ -45,6 +45,7 @@ class CorrelationWatch:
         self._job: Iterator[None] | None = None
         self._next_ns = 0
         self._samples = 0
+        self._marks: dict[int, int] = {}
         self.grouping = Grouping([], [])
         self._config = config
         self._begin()
@@ -63,7 +64,7 @@ class CorrelationWatch:
             (), half_life=self._config.correlation_half_life, warm_up=WARM_UP, block_rows=BLOCK_ROWS
         )
         self._job = None
-        self._samples = 0
+        self._samples, self._marks = 0, {}
         if self.grouping.groups:
             self.grouping = Grouping([], [])
             self._gate.set_groups([])
@@ -108,6 +109,9 @@ class CorrelationWatch:
             for instrument_id in ids[start : start + BLOCK_ROWS]:
                 marks[instrument_id] = self._exposures.row(instrument_id).mark_price_units
             yield
+        if marks == self._marks:
+            return  # nothing moved at all: there is nothing to learn, and an idle engine rests
+        self._marks = marks
         monitor.sample(marks)
         self._samples += 1
         yield

@@ -24,6 +24,7 @@ from shm.journal_keeper import KeepPolicy, KeepReport, keep_steps
 FAULT_JOURNAL_CARE = 2001
 _MS = 1_000_000
 _S = 1_000_000_000
+IDLE_NS = _S
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +85,29 @@ class JournalCare:
         self._report = KeepReport()
         self._next_pass_ns = 0
 
-    def step(self, now_ns: int, utc_ns: int) -> None:
-        """Do a little of what is due; raises nothing of the journal's: that is told."""
-        self._replay()
+    def step(self, now_ns: int, utc_ns: int) -> bool:
+        """Do a little of what is due; returns whether there is more. Damage of the journal is told."""
+        is_behind = self._replay()
         self._keep(now_ns, utc_ns)
+        return is_behind or self._pass is not None
 
-    def _replay(self) -> None:
+    def _replay(self) -> bool:
         if self._is_broken or not self.directory.is_dir():
-            return
+            return False
+        count = 0
         try:
             if self._maker is None:
                 self._maker = CheckpointMaker(self.directory, self.epoch, ExposureBook)
             maker = self._maker
-            maker.step(self.settings.step_entries)
+            count = maker.step(self.settings.step_entries)
         except (JournalError, RecoveryError) as error:
             self._is_broken = True  # recovery will say the same; a restart tries again
             self._say(f"no more checkpoints: {error}")
-            return
+            return False
         self.checkpoints = len(maker.written)
         if maker.error:
             self._say(f"a checkpoint could not be written: {maker.error}")
+        return count > 0
 
     def _keep(self, now_ns: int, utc_ns: int) -> None:
         if self._pass is None:
@@ -158,12 +162,13 @@ class JournalKeeper(Actor):
 
     def on_start(self, *_: Any) -> None:
         """Begin; each step is a timer's."""
-        self.context.call_every(self.config.step_ms * _MS, self._step)
+        self._step()
 
     def _step(self) -> None:
         context = self.context
-        for care in self.cares:
-            care.step(context.now_ns(), context.utc_ns())
+        is_busy = [care.step(context.now_ns(), context.utc_ns()) for care in self.cares]
+        # Nobody waits for a checkpoint: where nothing is written, a look a second will do.
+        context.call_later(self.config.step_ms * _MS if any(is_busy) else IDLE_NS, self._step)
         for name, counter in self._counters.items():
             counter.set(sum(getattr(care, name) for care in self.cares))
 

@@ -17,6 +17,7 @@ from actors.errors import ActorError
 from actors.gateway_settings import OrderGatewaySettings
 from actors.halt_care import HaltCare
 from actors.journals import DigestJournal
+from actors.order_end import settle_orders
 from actors.paper_orders import PaperOrders
 from actors.position_board import PositionBoard
 from actors.runtime import spec as names
@@ -60,13 +61,12 @@ _SENDS = frozenset({_NEW, _REPLACE})
 _KEEPS_ORDERS = PUBLISHES | {int(WorkerState.STARTING), int(WorkerState.STALLED)}
 _SLOT_SHIFT, _SLOT_MASK = 40, 63
 _UNSENT_MAX = 100_000
-_QUIESCE_STEP_NS = 2_000_000
 _FORCED = int(OrderFlags.FROM_HALT | OrderFlags.FROM_SENTINEL | OrderFlags.FROM_EMERGENCY)
 # Heartbeats between two looks at what only arriving records can have changed, while none arrive.
 QUIET_BEATS = 10
 # Room kept in the journal for what must be said about orders that are out already.
 JOURNAL_RESERVE_BYTES = 1 << 20
-FAULT_JOURNAL = 2000
+FAULT_JOURNAL, FAULT_UNSETTLED = 2000, 2001
 
 
 class OrderGateway(Actor):
@@ -382,9 +382,12 @@ class OrderGateway(Actor):
             self._tell_journal(f"{error}: new orders are denied (JOURNAL), cancels pass")
 
     def _tell_journal(self, text: str) -> None:
+        self._tell(FAULT_JOURNAL, "journal", text)
+
+    def _tell(self, code: int, what: str, text: str) -> None:
         host = self._host
-        host.metrics.fault(FAULT_JOURNAL, f"journal: {text}", host.utc_ns())
-        host.notify({"op": "journal", "text": text})
+        host.metrics.fault(code, f"{what}: {text}", host.utc_ns())
+        host.notify({"op": what, "text": text})
 
     # ---- time -----------------------------------------------------------------------------------
 
@@ -478,14 +481,12 @@ class OrderGateway(Actor):
         self._append(JournalKind.GENERATION, generation.to_bytes(8, "little"))
 
     async def on_quiesce(self, deadline_ns: int) -> None:
-        """Cancel everything and wait until nothing rests."""
+        """Cancel everything and wait for the venue's word on every order; what has none is told."""
         context = self.context
         self._is_quiesced = True
-        while self.oms.open_count and context.now_ns() < deadline_ns:
-            self.cancel_all()
-            self.on_cycle(context.now_ns())
-            if self.oms.open_count:
-                await context.sleep(_QUIESCE_STEP_NS)
+        acts = (self.cancel_all, self.on_cycle, context.now_ns, context.sleep)
+        if unsettled := await settle_orders(self.oms, self.session, *acts, deadline_ns):
+            self._tell(FAULT_UNSETTLED, "venue", unsettled)
 
     async def on_stop(self) -> None:
         """Nothing rests, everything is stored, the journal is closed."""

@@ -21,6 +21,8 @@ EXIT = "exit"
 SENTINEL = "sentinel"
 #: Requests already sent at its limit are waited for.
 OUTLIVE_SPARE_S = 3.0
+#: Of a phase's time a worker has to settle things; the rest is for its answer.
+PHASE_SHARE = 0.9
 
 
 class Shutdown:
@@ -74,7 +76,8 @@ class Shutdown:
             if child.link is None or child.lifecycle.state not in ALIVE:
                 continue
             event = self._confirmed[(child.name, phase)] = asyncio.Event()
-            if child.link.send({"op": "stop", "phase": phase}):
+            limit_s = self._timeout_s * PHASE_SHARE
+            if child.link.send({"op": "stop", "phase": phase, "limit_s": limit_s}):
                 asked.append((child, event))
                 waits.append(asyncio.ensure_future(self._either(event, child.exited)))
         await self._bounded(waits)

@@ -136,10 +136,13 @@ def cancel_orders(
     clock: Callable[[], int],
     now_ns: int,
 ) -> int:
-    """Send a cancel for each order that has none under way (orphans, halt, stop); returns how many."""
+    """Send a cancel for each order that has none under way (orphans, halt, stop); returns how many.
+
+    An UNKNOWN order would take one after the other; each costs what a question about it may cost.
+    """
     count = 0
     for order in orders:
-        if oms.request_cancel(order, now_ns):
+        if not order.is_pending_cancel and oms.request_cancel(order, now_ns):
             _send_cancel(order, oms, session, entries, clock, now_ns)
             count += 1
     return count

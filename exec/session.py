@@ -23,6 +23,11 @@ class OrderSession(ABC):
         self.on_report = on_report
         self.is_connected = True
 
+    @property
+    def in_doubt(self) -> int:
+        """How many orders the venue is asked about, ended ones whose fills may be missing among them."""
+        return 0
+
     def accepts(self, kind: int, instrument_id: int) -> bool:
         """Whether a command (`enums.IntentKind`) for an instrument can be taken now."""
         del kind, instrument_id

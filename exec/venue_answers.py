@@ -293,15 +293,27 @@ class WordTaker(CommandSender):
                 self.doubts.drop(doubt)
                 continue
             utc_ns, number = self.utc_ns, self._next_id
-            self._ask_with(doubt, self.protocol.query(doubt.order, number, utc_ns), now_ns)
+            make = self.protocol.fills_of if doubt.wants_fills else self.protocol.query
+            self._ask_with(doubt, make(doubt.order, number, utc_ns), now_ns)
 
     def _ask_with(self, doubt: Doubt, requests: Sequence[Request], now_ns: int) -> None:
+        # Paid for as a whole, and what is answered stays: asking anew each time that only a part can be paid
+        # for would use up every unit as it comes, for ever.
+        if not requests:  # the venue has no such question about this order any more
+            self.doubts.again(doubt, now_ns)
+            return
+        wait_ns = self.pay(requests, now_ns)
+        if wait_ns > 0:
+            doubt.due_ns = now_ns + wait_ns
+            return
+        is_paid = wait_ns == 0  # else it is more than the lane ever has at once
+        doubt.wants_fills = False
         for request in requests:
-            wait_ns = self.send(request, now_ns)
+            wait_ns = self.send(request, now_ns, is_paid=is_paid)
             if wait_ns:
                 # What was asked of it is asked again: a round is whole or not at all.
                 self.doubts.again(doubt, now_ns)
-                doubt.due_ns = now_ns + max(wait_ns, 1)
+                doubt.due_ns = max(doubt.due_ns, now_ns + wait_ns)
                 return
             self.counts.questions += 1
             self.doubts.asked(doubt, request.request_id, now_ns)
@@ -332,6 +344,7 @@ class WordTaker(CommandSender):
             doubt.fills_asked += 1
             requests = self.protocol.fills_of(doubt.order, self._next_id, self.utc_ns)
             if requests:
+                doubt.wants_fills = True
                 self._ask_with(doubt, requests, now_ns)
             else:
                 self.doubts.again(doubt, now_ns)

@@ -227,6 +227,8 @@ class CommandSender(OrderSession):
     def _take_command(self, command: Command) -> None:
         """Send at once where gathering would only cost time, because batches go a slower way there."""
         queue = self._queue[command.kind]
+        if command.kind is _CANCEL and any(held.order is command.order for held in queue):
+            return  # one is enough, and each costs what the account may send
         is_free = self._is_eager and self.state in REACHES_VENUE and not self.queued
         if not is_free or command.order.root_client_order_id in self.requests.slow:
             queue.append(command)
@@ -246,6 +248,11 @@ class CommandSender(OrderSession):
     def utc_ns(self) -> int:
         """The venue's clock, as far as it was measured."""
         return self._utc_ns() + self.offset_ns
+
+    @property
+    def in_doubt(self) -> int:
+        """See `OrderSession`."""
+        return self.doubts.unanswered()
 
     @property
     def queued(self) -> int:
@@ -350,13 +357,27 @@ class CommandSender(OrderSession):
         for command in group if kind is not _CANCEL else ():
             self.on_wire(command.order.frame_ns if kind is _NEW else 0, command.since_ns)
 
-    def send(self, request: Request, now_ns: int, orders: Sequence[Order] = ()) -> int:
-        """Pay for a request and send it.
+    def pay(self, requests: Sequence[Request], now_ns: int) -> int:
+        """Pay for requests of one lane and instrument, all or none of them; returns as `send`."""
+        costs: dict[str, int] = {}
+        for request in requests:
+            for purpose, weight in request.rates:
+                costs[purpose] = costs.get(purpose, 0) + weight
+        first = requests[0]
+        wait_ns = self.rates.take(tuple(costs.items()), int(first.lane), first.instrument_id, now_ns)
+        self.counts.rate_waits += wait_ns > 0
+        return wait_ns
+
+    def send(
+        self, request: Request, now_ns: int, orders: Sequence[Order] = (), *, is_paid: bool = False
+    ) -> int:
+        """Pay for a request, unless that is done, and send it.
 
         Returns:
             0 = sent; above 0 = try again after so many ns; -1 = it can never be paid for.
         """
-        wait_ns = self.rates.take(request.rates, int(request.lane), request.instrument_id, now_ns)
+        lane = int(request.lane)
+        wait_ns = 0 if is_paid else self.rates.take(request.rates, lane, request.instrument_id, now_ns)
         if wait_ns:
             self.counts.rate_waits += wait_ns > 0
             return wait_ns

@@ -38,6 +38,7 @@ class Doubt:
         open_requests: numbers of its questions under way.
         tries: questions so far.
         fills_asked: how often its fills were asked apart.
+        wants_fills: the state is answered, the question for its fills could not be paid for yet.
         reports: answers so far, of this round.
         filled_units: what the venue says is filled in all, -1 = it did not say.
     """
@@ -50,6 +51,7 @@ class Doubt:
     open_requests: set[int] = field(default_factory=set)
     tries: int = 0
     fills_asked: int = 0
+    wants_fills: bool = False
     reports: list[VenueReport] = field(default_factory=list)
     filled_units: int = -1
 
@@ -81,6 +83,7 @@ class Doubt:
         self.reports.clear()
         self.filled_units = -1
         self.fills_asked = 0
+        self.wants_fills = False
 
 
 class DoubtBook:
@@ -99,6 +102,10 @@ class DoubtBook:
 
     def __len__(self) -> int:
         return len(self._by_root)
+
+    def unanswered(self) -> int:
+        """How many of them matter: an ended order does only where fills may have been missed."""
+        return sum(doubt.must_ask or not doubt.order.is_terminal for doubt in self._by_root.values())
 
     def find(self, root: int) -> Doubt | None:
         """The doubt about an order."""

@@ -110,6 +110,11 @@ class VenueSessions(OrderSession):
         return min(due) if due else None
 
     @property
+    def in_doubt(self) -> int:
+        """See `OrderSession`."""
+        return sum(session.in_doubt for session in self.sessions)
+
+    @property
     def is_up(self) -> bool:
         """Whether every account may send new orders."""
         return all(session.is_connected for session in self.sessions)

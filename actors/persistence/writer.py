@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from shm.journal_reader import JournalFollower
 BATCH_ENTRIES = 500
 CURSOR_EVERY_NS = 1_000_000_000
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
+IDLE_MAX_S = 2.0
 STOP_S = 1.0
 FAULT_STORE = 3300
 
@@ -148,6 +150,7 @@ class StoreActor(Actor):
         super().__init__(context, settings)
         self.config = read_settings(StoreSettings, settings, self.role)
         self._is_stopping = False
+        self._stopping = asyncio.Event()
         self._is_running = False
         self._told = ""
         self._store: Store | None = None
@@ -189,19 +192,25 @@ class StoreActor(Actor):
         self.context.host.guard(self.context.actor_id, "store", raise_error, error)
 
     async def _run(self) -> None:
-        retry_s = RETRY_FIRST_S
+        retry_s, idle_s = RETRY_FIRST_S, self.config.interval_s
         jitter = random.Random(self.context.actor_id)  # noqa: S311  # spreads retries, decides nothing
         while not self._is_stopping:
             try:
                 stored = await self._pass()
                 retry_s, self._told = RETRY_FIRST_S, ""
-                pause_s = 0.0 if stored else self.config.interval_s
+                # Nothing for a while: an idle engine is not woken for nothing.
+                idle_s = self.config.interval_s if stored else min(max(IDLE_MAX_S, idle_s), idle_s * 2)
+                pause_s = 0.0 if stored else idle_s
             except (StoreError, JournalError) as error:
                 self._failed(error)
                 pause_s = RETRY_MAX_S if isinstance(error, SchemaError | JournalError) else retry_s
                 pause_s *= 0.5 + jitter.random()
                 retry_s = min(RETRY_MAX_S, retry_s * 2)
-            await self.context.sleep(int(pause_s * 1e9))
+            await self._rest(pause_s)
+
+    async def _rest(self, pause_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
 
     async def _pass(self) -> int:
         assert self._store is not None
@@ -233,6 +242,7 @@ class StoreActor(Actor):
     async def on_stop(self) -> None:
         """Store what the gateway said last; a database that does not answer gets it at the next start."""
         self._is_stopping = True
+        self._stopping.set()
         deadline = self.context.now_ns() + int(STOP_S * 1e9)
         while self._is_running and self.context.now_ns() < deadline:
             await self.context.sleep(1_000_000)

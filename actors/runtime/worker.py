@@ -174,7 +174,7 @@ class LiveWorker:
         if op == "generation":
             self._take_generation(message)
         elif op == "stop":
-            self._scheduler.spawn(self._stop(str(message.get("phase", STOP_EXIT))), lambda: None, self._fatal)
+            self._scheduler.spawn(self._stop(message), lambda: None, self._fatal)
         elif op == "halt":
             self._host.on_halt()
         elif op == "operator":
@@ -198,12 +198,13 @@ class LiveWorker:
             answer["error"] = str(error)
         self._link.send(answer)
 
-    async def _stop(self, phase: str) -> None:
+    async def _stop(self, message: Mapping[str, Any]) -> None:
+        phase = str(message.get("phase", STOP_EXIT))
         if phase == STOP_QUOTING:
             await self._host.stop_quoting()
         elif phase == STOP_ORDERS:
             await self._host.stop_quoting()
-            await self._host.quiesce(int(CANCEL_LIMIT_S * 1e9))
+            await self._host.quiesce(int(float(message.get("limit_s", CANCEL_LIMIT_S)) * 1e9))
         else:
             await self._host.stop()
         self._link.send({"op": "stopped", "phase": phase})

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exec.client_ids import encode
-from exec.order_protocol import Channel
+from exec.order_protocol import Channel, Lane
 from exec.venue_commands import NoRates
 from exec.venue_states import TABLE, SessionEvent, SessionState
 from shm.enums import JournalKind, OrderStatus, Reason, ReportKind, Side
@@ -651,4 +651,38 @@ def test_cancels_again_and_again_do_not_keep_an_order_of_a_dead_process_in_doubt
         rig.run(150 * MS)
     assert rig.status(order) is OrderStatus.REJECTED
     assert rig.now_ns < 10 * SECOND
+    rig.agrees()
+
+
+class Trickle(NoRates):
+    """One question every 40 ms, 15 at once; none is left when a restart has many."""
+
+    def __init__(self) -> None:
+        self.is_scarce = False
+        self.empty_ns = 0
+
+    def take(self, rates: tuple[tuple[str, int], ...], lane: int, instrument_id: int, now_ns: int) -> int:
+        del instrument_id
+        if not self.is_scarce or not rates or lane != Lane.RECONCILE:
+            return 0
+        due_ns = max(self.empty_ns, now_ns - 15 * 40 * MS) + 40 * MS
+        if due_ns > now_ns:
+            return due_ns - now_ns
+        self.empty_ns = due_ns
+        return 0
+
+
+def test_questions_that_can_be_paid_for_only_in_parts_still_come_to_an_end() -> None:
+    trickle = Trickle()
+    rig = Rig(rates=trickle).up()
+    orders = [rig.buy(10, 10_000 + i) for i in range(40)]
+    rig.run(SECOND)
+    trickle.is_scarce, trickle.empty_ns = True, rig.now_ns
+    rig.cut(ORDERS)
+    rig.cut(PRIVATE)
+    for order in orders:
+        rig.venue.fill(rig.at_venue(order).client_id, 10)
+    rig.run(20 * SECOND)
+    assert rig.session.is_connected
+    assert [rig.status(order) for order in orders] == [S.FILLED] * 40
     rig.agrees()

@@ -1,0 +1,114 @@
+"""A stop waits for the venue's word on every order, on a virtual clock and at a venue that misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+
+from actors.order_end import settle_orders
+from exec.entries import read_sent
+from exec.flow import cancel_orders
+from shm.enums import IntentKind, JournalKind, OrderStatus
+from tests.exec.venue_rig import MS, ORDERS, SECOND, Rig
+
+
+def stop(rig: Rig, limit_ns: int) -> str:
+    """Stop as the gateway does."""
+
+    def cancel_all() -> None:
+        cancel_orders(
+            rig.oms.open_orders(), rig.oms, rig.session, rig.entries, lambda: rig.now_ns, rig.now_ns
+        )
+
+    async def sleep(step_ns: int) -> None:
+        rig.run(step_ns)
+
+    return asyncio.run(
+        settle_orders(
+            rig.oms,
+            rig.session,
+            cancel_all,
+            rig.session.flush,
+            lambda: rig.now_ns,
+            sleep,
+            rig.now_ns + limit_ns,
+        )
+    )
+
+
+def cancels(rig: Rig) -> int:
+    return sum(name in ("order.cancel", "DELETE /fapi/v1/batchOrders") for name in rig.venue.methods)
+
+
+def test_a_stop_waits_until_a_lost_cancel_was_asked_about_and_sent_again() -> None:
+    rig = Rig().up()
+    order = rig.buy()
+    rig.run(1 * SECOND)
+    rig.venue.script.lose_requests = 1
+    assert stop(rig, 4 * SECOND) == ""
+    assert rig.status(order) is OrderStatus.CANCELED
+    assert cancels(rig) == 2
+    rig.agrees()
+
+
+def test_a_stop_while_the_session_comes_back_settles_what_is_unknown_and_floods_nothing() -> None:
+    rig = Rig().up()
+    orders = [rig.buy(price=10_000 + i) for i in range(4)]
+    rig.run(1 * SECOND)
+    rig.may_connect = False
+    rig.cut(ORDERS)
+    rig.run(1 * MS)
+    assert {rig.status(order) for order in orders} == {OrderStatus.UNKNOWN}
+
+    def back() -> None:
+        rig.may_connect = True
+
+    rig.after(1 * SECOND, back)
+    assert stop(rig, 4 * SECOND) == ""
+    assert {rig.status(order) for order in orders} == {OrderStatus.CANCELED}
+    sent = [read_sent(e.payload) for e in rig.journal.entries if e.kind == JournalKind.SENT]
+    assert sum(one.kind == IntentKind.CANCEL for one in sent) <= 2 * len(orders)
+    rig.agrees()
+
+
+def test_a_stop_waits_for_the_fills_of_an_order_that_has_ended() -> None:
+    rig = Rig().up()
+    order = rig.buy()
+    rig.run(1 * SECOND)
+    there = rig.at_venue(order)
+    rig.venue.script.rest_ns = 100 * MS
+    rig.venue.script.mute_stream = True
+    rig.venue.fill(there.client_id, 4)
+    rig.venue.script.mute_stream = False
+    there.status = "CANCELED"
+    rig.venue.tell(there, "CANCELED")
+    rig.session.query(order, rig.now_ns)
+    assert stop(rig, 4 * SECOND) == ""
+    assert rig.status(order) is OrderStatus.CANCELED
+    assert order.filled_units == 4
+    rig.agrees()
+
+
+def test_what_the_venue_does_not_say_by_the_deadline_is_named() -> None:
+    rig = Rig().up()
+    order = rig.buy()
+    rig.run(1 * SECOND)
+    rig.may_connect = False
+    rig.cut(ORDERS)
+    began_ns = rig.now_ns
+    text = stop(rig, 3 * SECOND)
+    assert rig.status(order) is OrderStatus.UNKNOWN
+    assert "1 open orders" in text
+    assert repr(order) in text
+    assert rig.now_ns - began_ns >= 3 * SECOND
+
+
+def test_a_cancel_that_waits_for_its_venue_is_not_queued_twice() -> None:
+    rig = Rig().up()
+    order = rig.buy()
+    rig.run(1 * SECOND)
+    rig.may_connect = False
+    rig.cut(ORDERS)
+    rig.run(1 * MS)
+    for _ in range(50):
+        rig.cancel(order)
+    assert rig.session.queued == 1
