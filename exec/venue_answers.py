@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from exec.errors import DecodeError
@@ -39,7 +40,7 @@ CANCEL_AGAIN_NS = 200_000_000
 VENUE_IDS_MAX = 65_536
 
 
-class WordTaker(CommandSender):
+class WordTaker(CommandSender, ABC):
     """The half of `exec.venue_session.VenueSession` that listens; see there."""
 
     #: Replaces the private stream's socket in time.
@@ -82,9 +83,9 @@ class WordTaker(CommandSender):
         self.counts.decode_errors += 1
         self.on_event("decode", str(error))
 
+    @abstractmethod
     def on_gap(self, now_ns: int) -> None:
         """What the stream said could not be read: nothing of it was taken (`exec.venue_session`)."""
-        raise NotImplementedError
 
     def _take(self, words: Sequence[Word], channel: Channel, now_ns: int) -> None:
         request_id = next(
@@ -105,21 +106,21 @@ class WordTaker(CommandSender):
             text = f"a fee was paid in {asset}; the books hold the instrument's own rate instead"
             self.on_event("fee", f"{self.protocol.name}: {text}")
 
+    @abstractmethod
     def on_control(self, word: ControlWord, channel: Channel, sent_ns: int, now_ns: int) -> None:
         """What is said about connection and account (`exec.venue_session`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_row(self, word: OpenOrderWord | PositionWord | BalanceWord, request_id: int, now_ns: int) -> None:
         """A row of a snapshot, or of the stream (`exec.venue_session`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_snapshot_failed(self, kind: RequestKind, now_ns: int) -> None:
         """A snapshot will not come (`exec.venue_session`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_action(self, answer: Answer, kind: RequestKind, now_ns: int) -> None:
         """What a refusal obliges the session to do (`exec.venue_session`)."""
-        raise NotImplementedError
 
     # ---- reports --------------------------------------------------------------------------------
 
@@ -209,13 +210,13 @@ class WordTaker(CommandSender):
         if answer.is_last and kind not in (RequestKind.OPEN_ORDERS, RequestKind.POSITIONS):
             self.requests.settle(answer.request_id)
 
+    @abstractmethod
     def on_listed_fill(self, report: VenueReport, request_id: int, now_ns: int) -> None:
         """A fill of a list of fills (`exec.venue_session`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def on_done(self, request_id: int, now_ns: int) -> None:
         """A request that is neither command nor question was granted (`exec.venue_session`)."""
-        raise NotImplementedError
 
     def _command_answered(self, answer: Answer, sent: Sent, now_ns: int) -> None:
         if answer.order_id:
