@@ -264,14 +264,35 @@ static void dawdle(uint64_t *random) {
     }
 }
 
+/* Two threads that share a core never run at once, and what a fence orders is never seen: one core each. */
+static cpu_set_t cores;
+
+/* On a core of its own a thread that yields would give its time to a stranger, and the meeting is over. */
+static void await(uint64_t *spins) {
+    if (CPU_COUNT(&cores) < 2)
+        pause_a_little(spins);
+}
+
+static void take_core(int which) {
+    for (int core = 0; core < CPU_SETSIZE; core++)
+        if (CPU_ISSET(core, &cores) && which-- == 0) {
+            cpu_set_t own;
+            CPU_ZERO(&own);
+            CPU_SET(core, &own);
+            CHECK(sched_setaffinity(0, sizeof own, &own) == 0);
+            return;
+        }
+}
+
 /* The publisher's or the consumer's side. */
 static void *second_side(void *argument) {
     meeting *m = argument;
+    take_core(1);
     shm_worker_slot *sleeper = &m->control->workers[1];
     uint64_t random = 88172645463325252ull, record = 0, spins = 0, count;
     for (uint64_t k = 1; k <= rounds; k++) {
         while (shm_load_acquire(&m->turn) != 2 * k)
-            pause_a_little(&spins);
+            await(&spins);
         shm_store_release(&m->turn, 2 * k + 1);
         dawdle(&random);
         if (m->ring->kind == SHM_RING_BROADCAST) {
@@ -292,8 +313,10 @@ static void meeting_part(uint32_t kind) {
     shm_worker_slot *own = &m.control->workers[1];
     own->bell_fd = eventfd(0, EFD_NONBLOCK);
     CHECK(own->bell_fd > 0);
+    CHECK(sched_getaffinity(0, sizeof cores, &cores) == 0);
     pthread_t thread;
     start(&thread, second_side, &m);
+    take_core(0);
     uint64_t random = 1181783497276652981ull, record[2] = {0, 0}, spins = 0, both = 0;
     for (uint64_t k = 1; k <= rounds; k++) {
         shm_subscriber self = {shm_load_acquire(&m.ring->cursor), 0, 0};
@@ -304,7 +327,7 @@ static void meeting_part(uint32_t kind) {
         shm_bell_disarm(own);
         shm_store_release(&m.turn, 2 * k);
         while (shm_load_acquire(&m.turn) != 2 * k + 1)
-            pause_a_little(&spins);
+            await(&spins);
         dawdle(&random);
         if (kind == SHM_RING_BROADCAST) {
             shm_bell_arm(own);
@@ -313,11 +336,12 @@ static void meeting_part(uint32_t kind) {
             m.first_saw = shm_spsc_reserve(m.ring, 1, 0);
         }
         while (shm_load_acquire(&m.second_done) != k)
-            pause_a_little(&spins);
+            await(&spins);
         CHECK(m.first_saw || m.second_saw); /* else it would sleep with work to do */
         both += m.first_saw && m.second_saw;
     }
     CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(sched_setaffinity(0, sizeof cores, &cores) == 0);
     printf("meeting %s: %llu of %llu saw each other\n",
            kind == SHM_RING_BROADCAST ? "park" : "wanted", (ull)both, (ull)rounds);
 }
