@@ -123,7 +123,7 @@ cdef extern from "feeds/native/message.h" nogil:
     void feed_message_reset(feed_message *m)
 
 
-cdef extern from "feeds/native/object.h" nogil:
+cdef extern from "feeds/native/fields.h" nogil:
     enum:
         FEED_FIELDS_MAX
         FEED_T_STRING
@@ -203,6 +203,7 @@ cdef extern from "feeds/native/book.h" nogil:
         shm_level *top
         uint32_t top_count
         uint32_t kept
+        uint32_t until
 
     ctypedef struct feed_book:
         uint32_t depth

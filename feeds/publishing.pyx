@@ -135,7 +135,8 @@ cdef class FeedPublishing:
         cdef feed_side *ask = &e.book.side[1]
         e.head.bid_count = bid.top_count
         e.head.ask_count = ask.top_count
-        if self._slab.store_tail_ptr(e.head.certificate.instrument_id, &e.head, bid.top, bid.kept, ask.top, ask.kept) != 0:
+        if self._slab.store_part_ptr(e.head.certificate.instrument_id, &e.head, bid.top, bid.kept, bid.until, ask.top,
+                                     ask.kept, ask.until) != 0:
             self._store(e)
 
     cdef void _store_head(self, feed_instrument *e) noexcept nogil:

@@ -34,10 +34,10 @@ cdef class BookSlab:
     ) noexcept nogil
     cdef void touch_stream_ptr(self, uint32_t stream, int64_t now_ns) noexcept nogil
     cdef int64_t stream_alive_ptr(self, uint32_t stream) noexcept nogil
-    # Head and the levels from there on; 1 = the entry is torn: store it whole instead.
-    cdef int store_tail_ptr(
+    # Head and the levels from there to there; 1 = the entry is torn: store it whole instead.
+    cdef int store_part_ptr(
         self, uint32_t instrument_id, const shm_book_head *head, const shm_level *bids, uint32_t bid_from,
-        const shm_level *asks, uint32_t ask_from
+        uint32_t bid_to, const shm_level *asks, uint32_t ask_from, uint32_t ask_to
     ) noexcept nogil
 
 

@@ -29,8 +29,8 @@ cdef extern from "shm/native/shm_book.h" nogil:
     void shm_book_store(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
                         const shm_level *asks)
     int shm_book_store_head(void *entry, const shm_book_head *head)
-    int shm_book_store_tail(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
-                            uint32_t bid_from, const shm_level *asks, uint32_t ask_from)
+    int shm_book_store_part(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
+                            uint32_t bid_from, uint32_t bid_to, const shm_level *asks, uint32_t ask_from, uint32_t ask_to)
     int shm_book_load_front(const void *entry, void *out, size_t size_bytes)
     int shm_book_load(const void *entry, uint32_t depth, shm_book_head *head, shm_level *bids,
                       uint32_t bid_limit, shm_level *asks, uint32_t ask_limit)
@@ -224,14 +224,15 @@ cdef class BookSlab:
             return NO_INSTRUMENT
         return shm_book_store_head(self.entries + instrument_id * self.entry_bytes, head)
 
-    cdef int store_tail_ptr(
+    cdef int store_part_ptr(
         self, uint32_t instrument_id, const shm_book_head *head, const shm_level *bids, uint32_t bid_from,
-        const shm_level *asks, uint32_t ask_from
+        uint32_t bid_to, const shm_level *asks, uint32_t ask_from, uint32_t ask_to
     ) noexcept nogil:
         if instrument_id >= self.writable_entries:
             return NO_INSTRUMENT
-        return shm_book_store_tail(
-            self.entries + instrument_id * self.entry_bytes, self.depth, head, bids, bid_from, asks, ask_from
+        return shm_book_store_part(
+            self.entries + instrument_id * self.entry_bytes, self.depth, head, bids, bid_from, bid_to, asks,
+            ask_from, ask_to
         )
 
     cdef int load_certificate_ptr(self, uint32_t instrument_id, shm_certificate *out) noexcept nogil:

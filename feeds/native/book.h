@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "feeds/native/overflow.h"
+#include "feeds/native/rows.h"
 #include "feeds/native/scan.h"
 #include "shm/native/shm_layout.h"
 
@@ -41,9 +42,10 @@ typedef struct feed_side {
     uint32_t changed;   /* a level that shows in the top has changed */
     int64_t threshold;  /* a change at this key or below shows in the top */
     int64_t lowest;     /* no level below this key has changed since the top was read */
-    shm_level *top;     /* [depth], best first */
+    shm_level *top;     /* [depth + FEED_ROWS_SLACK], best first */
     uint32_t top_count;
     uint32_t kept;      /* how many of its first levels the last refresh left as they were */
+    uint32_t until;     /* and from which on it left them again: those between may have changed */
     feed_touched touched; /* since the top was read: keys that show in it */
     uint32_t wide;      /* the overflow may hold prices the window covers */
     feed_over over;
@@ -93,7 +95,7 @@ static inline feed_book *feed_book_create(int64_t tick, uint32_t depth) {
     for (int s = 0; s < 2; s++) {
         feed_side *d = &b->side[s];
         d->quantity = (uint32_t *)calloc(FEED_BOOK_WINDOW, sizeof(uint32_t));
-        d->top = (shm_level *)calloc(depth ? depth : 1, sizeof(shm_level));
+        d->top = (shm_level *)calloc(depth + FEED_ROWS_SLACK, sizeof(shm_level));
         d->best = FEED_BOOK_WINDOW;
         d->threshold = d->lowest = INT64_MAX;
         if (!d->quantity || !d->top) {
@@ -234,7 +236,7 @@ static inline uint32_t feed_levels_below(const shm_level *top, uint32_t count, i
     uint32_t n = count;
     while (n > 1) {
         uint32_t half = n / 2;
-        at += feed_key(s, at[half - 1].price_units) < key ? half : 0;
+        at += half & -(uint32_t)(feed_key(s, at[half - 1].price_units) < key);
         n -= half;
     }
     return (uint32_t)(at - top) + (uint32_t)(n == 1 && feed_key(s, at->price_units) < key);
@@ -313,25 +315,29 @@ static inline void feed_book_settle(feed_book *b) {
  * in the top, so that only what moves up from behind it must be looked for. */
 static inline void feed_top_mend(const feed_book *b, feed_side *d, int s) {
     shm_level *top = d->top;
-    uint32_t count = d->top_count, kept = count;
+    uint32_t count = d->top_count, kept = count, until = 0;
     int more = d->threshold != INT64_MAX; /* levels may stand behind the last */
     for (uint32_t i = 0; i < d->touched.count; i++) {
         const int64_t key = d->touched.key[i], quantity = feed_side_quantity(b, d, key);
         const uint32_t at = feed_levels_below(top, count, s, key);
         const int there = at < count && feed_key(s, top[at].price_units) == key;
+        if (!there && !quantity) continue;
         if (at < kept) kept = at;
-        if (!there && quantity) {
-            if (count == b->depth) more = 1;
-            if (at == b->depth) continue;
-            if (count < b->depth) count++;
-            memmove(&top[at + 1], &top[at], (count - 1 - at) * sizeof *top);
-            top[at].price_units = s ? key : -key;
-        }
-        if (quantity) {
+        if (there && quantity) {
             top[at].quantity_units = quantity;
-        } else if (there) {
-            count--;
-            memmove(&top[at], &top[at + 1], (count - at) * sizeof *top);
+            if (at >= until) until = at + 1;
+            continue;
+        }
+        until = b->depth; /* what stands behind moves */
+        if (quantity) {
+            if (count == b->depth) more = 1;
+            if (at == count && more) continue; /* better ones may have been pushed out: found below, if there is room */
+            if (count < b->depth) count++;
+            feed_rows_open(top, at, count - 1);
+            top[at].price_units = s ? key : -key;
+            top[at].quantity_units = quantity;
+        } else {
+            feed_rows_close(top, at, --count);
         }
     }
     if (more && count < b->depth) {
@@ -341,6 +347,7 @@ static inline void feed_top_mend(const feed_book *b, feed_side *d, int s) {
     }
     d->top_count = count;
     d->kept = kept;
+    d->until = until < count ? until : count;
 }
 
 /* Refreshes the top levels where a change shows; returns 1 if any side changed. */
@@ -348,13 +355,14 @@ static inline int feed_book_refresh(feed_book *b) {
     int any = 0;
     for (int s = 0; s < 2; s++) {
         feed_side *d = &b->side[s];
-        d->kept = d->top_count;
+        d->kept = d->until = d->top_count;
         if (d->changed) {
             if (FEED_LIKELY(d->touched.count <= FEED_TOUCHED_MAX)) {
                 feed_top_mend(b, d, s);
             } else {
                 d->kept = feed_levels_below(d->top, d->top_count, s, d->lowest);
                 d->top_count = d->kept + feed_side_read_from(b, d, s, d->lowest, d->top + d->kept, b->depth - d->kept);
+                d->until = d->top_count;
             }
             d->threshold = d->top_count == b->depth && b->depth ? feed_key(s, d->top[b->depth - 1].price_units) : INT64_MAX;
             d->lowest = INT64_MAX;
@@ -470,7 +478,7 @@ static inline void feed_totals_add(shm_trade_totals *t, uint32_t side, int64_t p
 static inline uint64_t feed_book_bytes(const feed_book *b) {
     uint64_t bytes = sizeof *b;
     for (int s = 0; s < 2; s++)
-        bytes += FEED_BOOK_WINDOW * sizeof(uint32_t) + b->side[s].over.capacity * (FEED_CHUNK * sizeof(feed_entry) + 16) + b->depth * sizeof(shm_level);
+        bytes += FEED_BOOK_WINDOW * sizeof(uint32_t) + b->side[s].over.capacity * (FEED_CHUNK * sizeof(feed_entry) + 16) + (b->depth + FEED_ROWS_SLACK) * sizeof(shm_level);
     return bytes;
 }
 

@@ -4,8 +4,8 @@
  * behind the point. A level written with zeros at the end of a fraction is remembered in a map beside the book, which
  * is empty for streams that write none, so that the text is the venue's own in every case.
  *
- * Texts of the levels that stand are kept, and so is the whole text up to the first row that changed: a checksum renders
- * only what is new in the top, writes the text from that row on, and does nothing when nothing has changed.
+ * Of each level that shows its CRC and length are kept: a checksum renders only what is new in the top, and is put together
+ * from those of the levels (crc32.h).
  *
  * The rule is that of venues which have such checksums (their protocol module names the document): the first 25 bids and
  * asks, price:quantity, bid and ask in turn, joined by colons, CRC32 (IEEE) as a signed 32-bit number; a side that is
@@ -22,9 +22,10 @@
 #include "feeds/native/crc32.h"
 
 #define FEED_CHECK_LEVELS 25u
-#define FEED_CHECK_TEXT 80u
-#define FEED_CHECK_COPY 32u /* most lines are shorter, and a copy of a fixed size is faster */
+#define FEED_CHECK_TEXT 112u /* 2 colons, 19 digits and a point each, and as many decimals as there may be */
 #define FEED_CHECK_DECIMALS_MAX 30u
+/* The register before a colon that makes it what a CRC begins with: so each level begins with its colon, the first too. */
+#define FEED_CHECK_BEGIN 0xF0958FE3u
 
 /* ---- the venue's text of a number -------------------------------------------------------------- */
 
@@ -55,15 +56,43 @@ static inline char *feed_text(char *out, int64_t units, uint32_t exponent, int32
     return out;
 }
 
-/* ---- the state beside a book ------------------------------------------------------------------- */
+/* Sixteen digits of a number below 10^16, first digit first, each in a byte of its own. */
+static inline void feed_text_digits(uint64_t v, unsigned char *out) {
+    const uint64_t part[2] = {v / 100000000u, v % 100000000u};
+    for (int i = 0; i < 2; i++) {
+        const uint64_t fours = part[i] / 10000 | (part[i] % 10000) << 32;
+        const uint64_t hundreds = (fours * 10486 >> 20) & UINT64_C(0x7F0000007F);
+        const uint64_t pairs = hundreds | (fours - hundreds * 100) << 16;
+        const uint64_t tens = (pairs * 103 >> 10) & UINT64_C(0x000F000F000F000F);
+        const uint64_t digits = tens | (pairs - tens * 10) << 8;
+        memcpy(out + 8 * i, &digits, 8);
+    }
+}
 
-typedef struct feed_line {
-    int64_t key;
-    int64_t quantity;
-    int64_t style;
-    uint32_t bytes;
-    char text[FEED_CHECK_TEXT];
-} feed_line;
+/* The same as feed_text without zeros at the end, for common numbers: no loop, as lengths can not be predicted. Writes up
+ * to 33 bytes. NULL where the number is none of them. */
+static inline char *feed_text_plain(char *out, int64_t units, uint32_t exponent) {
+#ifdef __SSE2__
+    unsigned char digit[32] = {0};
+    if ((uint64_t)units >= UINT64_C(10000000000000000) || exponent > 15) return NULL;
+    feed_text_digits((uint64_t)units, digit);
+    const uint32_t ones = 15 - exponent; /* place of the last digit before the point */
+    const __m128i v = _mm_loadu_si128((const __m128i *)digit);
+    const uint32_t shown = (~(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128())) & 0xFFFF) | 1u << ones;
+    const uint32_t first = (uint32_t)__builtin_ctz(shown), last = 31 - (uint32_t)__builtin_clz(shown);
+    _mm_storeu_si128((__m128i *)digit, _mm_or_si128(v, _mm_set1_epi8('0')));
+    memcpy(out, digit + first, 16);
+    out += ones + 1 - first;
+    *out = '.';
+    memcpy(out + 1, digit + ones + 1, 16);
+    return out + (last > ones ? last - ones + 1 : 0);
+#else
+    (void)out, (void)units, (void)exponent;
+    return NULL;
+#endif
+}
+
+/* ---- the state beside a book ------------------------------------------------------------------- */
 
 typedef struct feed_check {
     feed_over style[2];   /* key -> decimals written (price << 16 | quantity, plus 1 each) where zeros end a number */
@@ -73,11 +102,7 @@ typedef struct feed_check {
     uint32_t dirty[2];
     uint32_t count[2];
     int32_t crc;
-    uint32_t used[2];                       /* bit per slot of a side that holds a line */
-    uint8_t order[2][FEED_CHECK_LEVELS];    /* slots of the lines, best first */
-    uint16_t row_at[FEED_CHECK_LEVELS + 1]; /* where in the text each row begins: one bid, one ask */
-    feed_line line[2][FEED_CHECK_LEVELS];
-    char text[2 * FEED_CHECK_LEVELS * (FEED_CHECK_TEXT + 1) + FEED_CHECK_TEXT];
+    feed_piece line[2][FEED_CHECK_LEVELS + FEED_ROWS_SLACK]; /* of the levels, best first: a colon and the text */
 } feed_check;
 
 static inline void feed_check_free(feed_check *c) {
@@ -123,6 +148,13 @@ static inline int feed_check_reserve(feed_check *c, feed_message *m) {
     return 1;
 }
 
+/* Notes one level that was set. */
+static inline void feed_check_touch(feed_check *c, int s, int64_t key) {
+    const int shows = key <= c->threshold[s];
+    feed_touch(&c->touched[s], key, shows);
+    c->dirty[s] |= (uint32_t)shows;
+}
+
 /* Notes what a scaled, reserved, applied message changes; `whole` when it replaced the book. */
 static inline void feed_check_note(feed_check *c, const feed_message *m, int whole, uint32_t price_exponent,
                                    uint32_t quantity_exponent) {
@@ -134,12 +166,10 @@ static inline void feed_check_note(feed_check *c, const feed_message *m, int who
     if (!c->active) return;
     for (int s = 0; s < 2; s++) {
         const feed_level *level = m->levels[s];
-        int64_t lowest = INT64_MAX;
         const int styled = padded || c->style[s].total;
         for (uint32_t i = 0, n = m->level_count[s]; i < n; i++) {
             int64_t key = feed_key(s, level[i].price), style = 0;
-            if (key < lowest) lowest = key;
-            feed_touch(&c->touched[s], key, key <= c->threshold[s]);
+            feed_check_touch(c, s, key);
             if (FEED_LIKELY(!styled)) continue;
             if (padded && level[i].quantity &&
                 (feed_ends_in_zero(level[i].price, level[i].price_decimals, price_exponent) ||
@@ -147,32 +177,36 @@ static inline void feed_check_note(feed_check *c, const feed_message *m, int who
                 style = (int64_t)(level[i].price_decimals + 1) << 32 | (int64_t)(level[i].quantity_decimals + 1);
             feed_over_set(&c->style[s], key, style);
         }
-        if (m->level_count[s] && lowest <= c->threshold[s]) c->dirty[s] = 1;
     }
 }
 
-/* Renders one level; 0 when its text can not be known. */
-static inline int feed_line_render(feed_line *line, int side, uint32_t price_exponent, uint32_t quantity_exponent) {
-    int32_t price_decimals = (int32_t)(line->style >> 32) - 1, quantity_decimals = (int32_t)line->style - 1;
-    if (price_decimals > (int32_t)FEED_CHECK_DECIMALS_MAX || quantity_decimals > (int32_t)FEED_CHECK_DECIMALS_MAX ||
-        price_exponent > FEED_CHECK_DECIMALS_MAX || quantity_exponent > FEED_CHECK_DECIMALS_MAX)
-        return 0;
-    char *p = feed_text(line->text, side ? line->key : -line->key, price_exponent, price_decimals);
-    *p++ = ':';
-    p = feed_text(p, line->quantity, quantity_exponent, quantity_decimals);
-    line->bytes = (uint32_t)(p - line->text);
-    return 1;
-}
-
-/* Makes the line of a level in a slot; 0 when its text is not known. */
-static inline int feed_check_put(feed_check *c, int s, uint32_t slot, int64_t key, int64_t quantity, uint32_t price_exponent,
+/* Makes the line of a level; 0 when its text is not known. */
+static inline int feed_check_put(feed_check *c, int s, uint32_t at, int64_t key, int64_t quantity, uint32_t price_exponent,
                                  uint32_t quantity_exponent) {
-    feed_line *line = &c->line[s][slot];
+    char text[FEED_CRC_PIECE + FEED_CHECK_TEXT + 34];
+    const int64_t style = c->style[s].total ? feed_over_get(&c->style[s], key) : 0;
+    const int32_t price_decimals = (int32_t)(style >> 32) - 1, quantity_decimals = (int32_t)style - 1;
+    char *const begin = text + FEED_CRC_PIECE, *p = begin;
+    memset(text, 0, FEED_CRC_PIECE);
+    *p++ = ':';
+    char *next = style ? NULL : feed_text_plain(p, feed_key(s, key), price_exponent);
+    if (next) {
+        *next = ':';
+        p = next = feed_text_plain(next + 1, quantity, quantity_exponent);
+    }
+    if (!FEED_LIKELY(next != NULL)) {
+        if (price_decimals > (int32_t)FEED_CHECK_DECIMALS_MAX || quantity_decimals > (int32_t)FEED_CHECK_DECIMALS_MAX ||
+            price_exponent > FEED_CHECK_DECIMALS_MAX || quantity_exponent > FEED_CHECK_DECIMALS_MAX)
+            return 0;
+        p = feed_text(begin + 1, feed_key(s, key), price_exponent, price_decimals);
+        *p++ = ':';
+        p = feed_text(p, quantity, quantity_exponent, quantity_decimals);
+    }
+    feed_piece *line = &c->line[s][at];
     line->key = key;
-    line->quantity = quantity;
-    line->style = c->style[s].total ? feed_over_get(&c->style[s], key) : 0;
-    c->used[s] |= 1u << slot;
-    return feed_line_render(line, s, price_exponent, quantity_exponent);
+    line->bytes = (uint32_t)(p - begin);
+    line->crc = feed_crc_piece((const unsigned char *)p, line->bytes);
+    return 1;
 }
 
 /* Makes the lines behind the last from the levels behind it in the book. */
@@ -180,90 +214,69 @@ static inline int feed_check_fill(const feed_book *b, feed_check *c, int s, uint
                                   uint32_t quantity_exponent) {
     shm_level top[FEED_CHECK_LEVELS];
     const uint32_t count = c->count[s];
-    const int64_t from = count ? feed_behind(c->line[s][c->order[s][count - 1]].key) : INT64_MIN;
+    const int64_t from = count ? feed_behind(c->line[s][count - 1].key) : INT64_MIN;
     const uint32_t n = feed_side_read_from(b, &b->side[s], s, from, top, FEED_CHECK_LEVELS - count);
-    for (uint32_t i = 0; i < n; i++) {
-        const uint32_t slot = (uint32_t)__builtin_ctz(~c->used[s]);
-        c->order[s][count + i] = (uint8_t)slot;
-        if (!feed_check_put(c, s, slot, feed_key(s, top[i].price_units), top[i].quantity_units, price_exponent,
+    for (uint32_t i = 0; i < n; i++)
+        if (!feed_check_put(c, s, count + i, feed_key(s, top[i].price_units), top[i].quantity_units, price_exponent,
                             quantity_exponent))
             return 0;
-    }
     c->count[s] = count + n;
     return 1;
 }
 
-/* Brings the lines of the few levels that were touched up to date, like feed_top_mend; `*kept` says how many of the first
- * lines stand as they did. */
+/* How many of the first lines stand below `key`. */
+static inline uint32_t feed_lines_below(const feed_piece *line, uint32_t count, int64_t key) {
+    const feed_piece *at = line;
+    uint32_t n = count;
+    while (n > 1) {
+        uint32_t half = n / 2;
+        at += half & -(uint32_t)(at[half - 1].key < key);
+        n -= half;
+    }
+    return (uint32_t)(at - line) + (uint32_t)(n == 1 && at->key < key);
+}
+
+/* Brings the lines of the few levels that were touched up to date, like feed_top_mend. */
 static inline int feed_check_mend(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
-                                  uint32_t quantity_exponent, uint32_t *kept) {
-    uint8_t *order = c->order[s];
+                                  uint32_t quantity_exponent) {
+    feed_piece *line = c->line[s];
     uint32_t count = c->count[s];
     int more = c->threshold[s] != INT64_MAX; /* levels may stand behind the last */
-    *kept = count;
     for (uint32_t i = 0; i < c->touched[s].count; i++) {
         const int64_t key = c->touched[s].key[i], quantity = feed_side_quantity(b, &b->side[s], key);
-        uint32_t at = 0;
-        while (at < count && c->line[s][order[at]].key < key) at++;
-        const int there = at < count && c->line[s][order[at]].key == key;
-        if (at < *kept) *kept = at;
-        if (!there && quantity) {
-            if (count == FEED_CHECK_LEVELS) {
-                more = 1;
-                if (at == count) continue;
-                c->used[s] &= ~(1u << order[--count]);
-            }
-            memmove(&order[at + 1], &order[at], count++ - at);
-            order[at] = (uint8_t)__builtin_ctz(~c->used[s]);
-        } else if (!quantity) {
-            if (!there) continue;
-            c->used[s] &= ~(1u << order[at]);
-            memmove(&order[at], &order[at + 1], --count - at);
+        const uint32_t at = feed_lines_below(line, count, key);
+        const int there = at < count && line[at].key == key;
+        if (!quantity) {
+            if (there) feed_rows_close(line, at, --count);
             continue;
         }
-        if (!feed_check_put(c, s, order[at], key, quantity, price_exponent, quantity_exponent)) return 0;
+        if (!there) {
+            if (count == FEED_CHECK_LEVELS) more = 1;
+            if (at == count && more) continue; /* better ones may have been pushed out: found below, if there is room */
+            if (count == FEED_CHECK_LEVELS) count--;
+            feed_rows_open(line, at, count++);
+        }
+        if (!feed_check_put(c, s, at, key, quantity, price_exponent, quantity_exponent)) return 0;
     }
     c->count[s] = count;
-    if (count < *kept) *kept = count;
     return !more || count == FEED_CHECK_LEVELS || feed_check_fill(b, c, s, price_exponent, quantity_exponent);
 }
 
 /* Brings the lines of a side up to date; 0 = a text is not known, and all are made anew next time. */
 static inline int feed_check_side(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
-                                  uint32_t quantity_exponent, uint32_t *kept) {
+                                  uint32_t quantity_exponent) {
     int known;
     if (c->touched[s].count <= FEED_TOUCHED_MAX) {
-        known = feed_check_mend(b, c, s, price_exponent, quantity_exponent, kept);
+        known = feed_check_mend(b, c, s, price_exponent, quantity_exponent);
     } else {
-        *kept = c->count[s] = c->used[s] = 0;
+        c->count[s] = 0;
         known = feed_check_fill(b, c, s, price_exponent, quantity_exponent);
     }
     const uint32_t n = c->count[s];
-    c->threshold[s] = known && n == FEED_CHECK_LEVELS ? c->line[s][c->order[s][n - 1]].key : INT64_MAX;
+    c->threshold[s] = known && n == FEED_CHECK_LEVELS ? c->line[s][n - 1].key : INT64_MAX;
     c->touched[s].count = 0;
     c->dirty[s] = 0;
     return known;
-}
-
-/* Writes the text from `row` on and takes its checksum. */
-static inline int32_t feed_check_write(feed_check *c, uint32_t row) {
-    const uint32_t rows = c->count[0] > c->count[1] ? c->count[0] : c->count[1];
-    char *p = c->text + (row ? c->row_at[row] : 0);
-    for (; row < rows; row++) {
-        c->row_at[row] = (uint16_t)(p - c->text);
-        for (int s = 0; s < 2; s++) {
-            if (row >= c->count[s]) continue;
-            const feed_line *line = &c->line[s][c->order[s][row]];
-            /* What is copied too much is written over or cut off. */
-            memcpy(p, line->text, FEED_CHECK_COPY);
-            if (line->bytes > FEED_CHECK_COPY)
-                memcpy(p + FEED_CHECK_COPY, line->text + FEED_CHECK_COPY, FEED_CHECK_TEXT - FEED_CHECK_COPY);
-            p += line->bytes;
-            *p++ = ':';
-        }
-    }
-    c->row_at[rows] = (uint16_t)(p - c->text);
-    return (int32_t)feed_crc(c->text, p == c->text ? 0 : (size_t)(p - c->text) - 1);
 }
 
 /* Whether the book's checksum is `expected`. */
@@ -271,19 +284,16 @@ static inline int feed_check_holds(const feed_book *b, feed_check *c, uint32_t p
                                    int32_t expected) {
     if (!c->active) return 0;
     if (c->dirty[0] || c->dirty[1]) {
-        uint32_t row = FEED_CHECK_LEVELS;
-        for (int s = 0; s < 2; s++) {
-            uint32_t kept = FEED_CHECK_LEVELS;
-            if (c->dirty[s] && !feed_check_side(b, c, s, price_exponent, quantity_exponent, &kept)) {
+        for (int s = 0; s < 2; s++)
+            if (c->dirty[s] && !feed_check_side(b, c, s, price_exponent, quantity_exponent)) {
                 for (s = 0; s < 2; s++) {
                     feed_touch_all(&c->touched[s]);
                     c->dirty[s] = 1;
                 }
                 return 0;
             }
-            if (kept < row) row = kept;
-        }
-        c->crc = feed_check_write(c, row);
+        const uint32_t crc = feed_crc_pieces(FEED_CHECK_BEGIN, c->line[0], c->count[0], c->line[1], c->count[1]);
+        c->crc = c->count[0] + c->count[1] ? (int32_t)~crc : 0;
     }
     return c->crc == expected;
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "feeds/native/scan.h"
+#include "feeds/native/levels.h"
 
 #define FEED_UNKNOWN_MAX 64
 #define FEED_FIELDS_MAX 40
@@ -43,8 +43,8 @@ typedef struct feed_name {
     const char *name;
     uint32_t bytes;
     uint64_t word; /* its first eight bytes, zeros behind its end */
-    uint64_t quoted[2]; /* the name and its closing quote, zeros behind them */
-    uint64_t mask[2];   /* their bytes; none of a name that is longer than 15 */
+    uint64_t quoted[2]; /* the name in its quotes and the colon, zeros behind them */
+    uint64_t mask[2];   /* their bytes; of a name that is longer than 13 none, and `quoted` matches nothing */
 } feed_name;
 
 /* Which keys of an object are wanted. Field numbers start at 1; 0 is "unknown". */
@@ -82,12 +82,14 @@ static inline uint32_t feed_key_add(feed_keymap *map, const char *name) {
     map->key[number].bytes = (uint32_t)strlen(name);
     map->key[number].word = 0;
     memcpy(&map->key[number].word, name, map->key[number].bytes < 8 ? map->key[number].bytes : 8);
-    if (map->key[number].bytes < 16) {
-        char quoted[16] = {0};
-        memcpy(quoted, name, map->key[number].bytes);
-        quoted[map->key[number].bytes] = '"';
+    if (number == 1)
+        for (uint32_t i = 0; i < FEED_FIELDS_MAX; i++) map->key[i].quoted[0] = 1; /* what an unset one is not */
+    if (map->key[number].bytes <= 13) {
+        char quoted[16] = {'"'};
+        memcpy(quoted + 1, name, map->key[number].bytes);
+        memcpy(quoted + 1 + map->key[number].bytes, "\":", 2);
         memcpy(map->key[number].quoted, quoted, 16);
-        memset(quoted, 0xFF, map->key[number].bytes + 1);
+        memset(quoted, 0xFF, map->key[number].bytes + 3);
         memcpy(map->key[number].mask, quoted, 16);
     }
     if (map->key[number].bytes == 1) map->letter[(unsigned char)name[0] & 127] = (uint8_t)number;
@@ -105,12 +107,12 @@ static inline uint32_t feed_key_find(const feed_keymap *map, const char *p, uint
     return 0;
 }
 
-/* Whether the key at `p` is this one, its closing quote included. A venue writes its keys in the same order each time,
- * so that one look mostly does instead of a search. */
+/* Whether what stands at `p` is this key in its quotes and the colon. A venue writes its keys in the same order each
+ * time, so that one look mostly does instead of a search. */
 static inline int feed_key_is(const feed_name *name, const char *p) {
     uint64_t w[2];
     memcpy(w, p, 16);
-    return name->mask[0] && !(((w[0] ^ name->quoted[0]) & name->mask[0]) | ((w[1] ^ name->quoted[1]) & name->mask[1]));
+    return !(((w[0] & name->mask[0]) ^ name->quoted[0]) | ((w[1] & name->mask[1]) ^ name->quoted[1]));
 }
 
 /* Remembers an unknown key so that a second one is noticed. */
@@ -129,25 +131,12 @@ static FEED_COLD int feed_unknown(feed_scan *s, feed_object *o, const char *p, u
     return 1;
 }
 
-/* Reads the value of a wanted field. */
-static inline const char *feed_value(feed_scan *s, const char *p, const feed_keymap *map, uint32_t number,
-                                     feed_object *o, int nesting) {
+/* Reads the value of a wanted field that is no string and no number, or says what is wrong with it. */
+static const char *feed_value_other(feed_scan *s, const char *p, const feed_keymap *map, uint32_t number, feed_object *o,
+                                    int nesting) {
     feed_field *f = &o->field[number];
     const char *name = map->key[number].name;
-    int integer;
-    f->escaped = 0;
-    f->offset = (uint32_t)(p - s->begin);
     switch (*p) {
-    case '"': {
-        int escaped = 0;
-        const char *q = feed_string(s, p + 1, &escaped, name);
-        if (!q) return NULL;
-        f->type = FEED_T_STRING;
-        f->escaped = (uint8_t)escaped;
-        f->offset++;
-        f->bytes = (uint32_t)(q - p - 1);
-        return q + 1;
-    }
     case '[': {
         int side = number == map->level_field[0] ? 0 : number == map->level_field[1] ? 1 : -1;
         f->type = FEED_T_ARRAY;
@@ -162,29 +151,71 @@ static inline const char *feed_value(feed_scan *s, const char *p, const feed_key
             f->error = s->error;
             s->error.code = FEED_OK;
         }
-        return feed_skip(s, p, nesting, name);
+        break;
     }
     case '{':
         f->type = FEED_T_OBJECT;
-        return feed_skip(s, p, nesting, name);
+        break;
     case 't':
         f->type = FEED_T_TRUE;
-        return feed_skip(s, p, nesting, name);
+        break;
     case 'f':
         f->type = FEED_T_FALSE;
-        return feed_skip(s, p, nesting, name);
-    case 'n':
+        break;
+    default: /* null, or nothing that a value begins with */
         f->type = FEED_T_NULL;
-        return feed_skip(s, p, nesting, name);
-    default:
+    }
+    return feed_skip(s, p, nesting, name);
+}
+
+/* Reads the value of a wanted field. */
+static inline const char *feed_value(feed_scan *s, const char *p, const feed_keymap *map, uint32_t number,
+                                     feed_object *o, int nesting) {
+    feed_field *f = &o->field[number];
+    const char *name = map->key[number].name;
+    f->escaped = 0;
+    f->offset = (uint32_t)(p - s->begin);
+    if (*p == '"') {
+        int escaped = 0;
+        const char *q = feed_string(s, p + 1, &escaped, name);
+        if (!q) return NULL;
+        f->type = FEED_T_STRING;
+        f->escaped = (uint8_t)escaped;
+        f->offset++;
+        f->bytes = (uint32_t)(q - p - 1);
+        return q + 1;
+    }
+    if (feed_digit(*p) || *p == '-') {
+        int integer;
         p = feed_number(s, p, &integer, &f->number, name);
         f->type = integer ? FEED_T_INTEGER : FEED_T_NUMBER;
         return p;
     }
+    return feed_value_other(s, p, map, number, o, nesting);
 }
 
 static const char *feed_read_object(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o,
                                     const feed_keymap *inner_map, feed_object *inner, int nesting);
+
+/* Reads the key at `p` that was not the expected one, and the colon; returns the position of the value. */
+static FEED_COLD const char *feed_key_any(feed_scan *s, const char *p, const feed_keymap *map, feed_object *o, uint32_t last,
+                                          uint32_t *number) {
+    int escaped = 0;
+    if (*p != '"') return feed_fail(s, FEED_E_SYNTAX, p, "key");
+    const char *key = p + 1;
+    if (!(p = feed_string(s, key, &escaped, "key"))) return NULL;
+    if (escaped) return feed_fail(s, FEED_E_ESCAPE, key, "key");
+    *number = feed_key_find(map, key, (uint32_t)(p - key));
+    o->next[last] = (uint8_t)*number;
+    if (*number == 0) {
+        if (!feed_unknown(s, o, key, (uint32_t)(p - key))) return NULL;
+    } else if (o->seen & (1ull << *number)) {
+        return feed_fail(s, FEED_E_DUPLICATE, key, map->key[*number].name);
+    }
+    p = feed_ws(p + 1);
+    if (*p != ':') return feed_fail(s, FEED_E_SYNTAX, p, "key");
+    return feed_ws(p + 1);
+}
 
 /* Reads the members from the key at `p` to the closing brace; `inner` receives the object of map->nested_field.
  *
@@ -194,34 +225,13 @@ static const char *feed_members(feed_scan *s, const char *p, const feed_keymap *
                                 const feed_keymap *inner_map, feed_object *inner, int nesting, uint32_t stop,
                                 int *stopped) {
     for (uint32_t last = 0;;) {
-        uint32_t number;
-        if (*p != '"') return feed_fail(s, FEED_E_SYNTAX, p, "key");
-        const char *key = p + 1;
-        if (FEED_LIKELY(p[2] == '"' && (unsigned char)p[1] >= 'A' && (unsigned char)p[1] < 127 && p[1] != '\\')) {
-            number = map->letter[(unsigned char)p[1]];
-            p += 2;
-        } else if (FEED_LIKELY(feed_key_is(&map->key[o->next[last]], key))) {
-            number = o->next[last];
-            p = key + map->key[number].bytes;
-        } else {
-            int escaped = 0;
-            if (!(p = feed_string(s, key, &escaped, "key"))) return NULL;
-            if (escaped) return feed_fail(s, FEED_E_ESCAPE, key, "key");
-            number = feed_key_find(map, key, (uint32_t)(p - key));
-            o->next[last] = (uint8_t)number;
-        }
-        if (number) last = number;
-        if (number == 0) {
-            if (!feed_unknown(s, o, key, (uint32_t)(p - key))) return NULL;
-        } else if (o->seen & (1ull << number)) {
-            return feed_fail(s, FEED_E_DUPLICATE, key, map->key[number].name);
-        }
-        p = feed_ws(p + 1);
-        if (*p != ':') return feed_fail(s, FEED_E_SYNTAX, p, "key");
-        p = feed_ws(p + 1);
-        if (number == 0) {
+        uint32_t number = o->next[last];
+        if (FEED_LIKELY(feed_key_is(&map->key[number], p) && !(o->seen >> number & 1))) p = feed_ws(p + map->key[number].bytes + 3);
+        else if (!(p = feed_key_any(s, p, map, o, last, &number))) return NULL;
+        if (!FEED_LIKELY(number)) {
             p = feed_skip(s, p, nesting + 1, "unknown key");
         } else {
+            last = number;
             o->seen |= 1ull << number;
             if (number == stop) {
                 o->field[number].offset = (uint32_t)(p - s->begin);
@@ -320,119 +330,6 @@ static inline int feed_read_frame(feed_scan *s, const feed_keymap *map, feed_obj
         feed_fail(s, FEED_E_TRAILING, p, "message");
         return 0;
     }
-    return 1;
-}
-
-/* ---- fields of a read object ----------------------------------------------------------------- */
-
-static inline int feed_has(const feed_object *o, uint32_t number) { return (int)(o->seen >> number & 1); }
-
-static inline int feed_want(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number, int type) {
-    if (!feed_has(o, number)) {
-        feed_fail(s, FEED_E_MISSING, s->end, map->key[number].name);
-        return 0;
-    }
-    const feed_field *f = &o->field[number];
-    if (f->type != type) {
-        if (type == FEED_T_LEVELS && f->error.code != FEED_OK && f->type == FEED_T_ARRAY) s->error = f->error;
-        else feed_fail(s, FEED_E_TYPE, s->begin + f->offset, map->key[number].name);
-        return 0;
-    }
-    if (f->type == FEED_T_STRING && f->escaped) {
-        feed_fail(s, FEED_E_ESCAPE, s->begin + f->offset, map->key[number].name);
-        return 0;
-    }
-    return 1;
-}
-
-static inline int feed_want_integer(feed_scan *s, const feed_keymap *map, const feed_object *o,
-                                    uint32_t number, int64_t *out) {
-    if (!feed_want(s, map, o, number, FEED_T_INTEGER)) return 0;
-    *out = o->field[number].number;
-    return 1;
-}
-
-/* A millisecond stamp as ns. */
-static inline int feed_want_ms(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
-                               int64_t *out) {
-    if (!feed_want(s, map, o, number, FEED_T_INTEGER)) return 0;
-    if (__builtin_mul_overflow(o->field[number].number, (int64_t)1000000, out)) {
-        feed_fail(s, FEED_E_RANGE, s->begin + o->field[number].offset, map->key[number].name);
-        return 0;
-    }
-    return 1;
-}
-
-/* An integer that may be negative, at most 18 digits. */
-static inline int feed_want_signed(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
-                                   int64_t *out) {
-    if (feed_has(o, number) && o->field[number].type == FEED_T_NUMBER) {
-        const char *start = s->begin + o->field[number].offset, *p = start + 1;
-        int64_t v = 0;
-        while (feed_digit(*p) && p - start <= 18) v = v * 10 + (*p++ - '0');
-        if (*start != '-' || feed_digit(*p) || *p == '.' || (*p | 32) == 'e') {
-            feed_fail(s, FEED_E_TYPE, start, map->key[number].name);
-            return 0;
-        }
-        *out = -v;
-        return 1;
-    }
-    return feed_want_integer(s, map, o, number, out);
-}
-
-/* Digits in a string. */
-static inline int feed_want_digits(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
-                                   int64_t *out) {
-    if (!feed_want(s, map, o, number, FEED_T_STRING)) return 0;
-    const feed_field *f = &o->field[number];
-    const char *p = s->begin + f->offset;
-    uint64_t v = 0;
-    if (FEED_LIKELY(f->bytes && f->bytes <= 18)) {
-        const char *end = feed_digits(p, &v);
-        *out = (int64_t)v;
-        return end == p + f->bytes || feed_fail(s, FEED_E_NUMBER, end, map->key[number].name) != NULL;
-    }
-    for (uint32_t i = 0; i < f->bytes; i++) {
-        if (!feed_digit(p[i])) {
-            feed_fail(s, FEED_E_NUMBER, p + i, map->key[number].name);
-            return 0;
-        }
-        if (__builtin_mul_overflow(v, (uint64_t)10, &v) || __builtin_add_overflow(v, (uint64_t)(p[i] - '0'), &v) ||
-            v > (uint64_t)INT64_MAX) {
-            feed_fail(s, FEED_E_RANGE, p, map->key[number].name);
-            return 0;
-        }
-    }
-    if (!f->bytes) {
-        feed_fail(s, FEED_E_NUMBER, p, map->key[number].name);
-        return 0;
-    }
-    *out = (int64_t)v;
-    return 1;
-}
-
-/* A millisecond stamp in a string, as ns. */
-static inline int feed_want_ms_text(feed_scan *s, const feed_keymap *map, const feed_object *o, uint32_t number,
-                                    int64_t *out) {
-    if (!feed_want_digits(s, map, o, number, out)) return 0;
-    if (__builtin_mul_overflow(*out, (int64_t)1000000, out)) {
-        feed_fail(s, FEED_E_RANGE, s->begin + o->field[number].offset, map->key[number].name);
-        return 0;
-    }
-    return 1;
-}
-
-/* A decimal in a string; a minus sign only where `is_signed`. */
-static inline int feed_want_decimal(feed_scan *s, const feed_keymap *map, const feed_object *o,
-                                    uint32_t number, int is_signed, feed_decimal *out) {
-    if (!feed_want(s, map, o, number, FEED_T_STRING)) return 0;
-    const feed_field *f = &o->field[number];
-    const char *p = s->begin + f->offset;
-    int minus = is_signed && *p == '-';
-    out->offset = f->offset;
-    out->field = map->key[number].name;
-    if (!feed_decimal_text(s, p + minus, &out->mantissa, &out->decimals, out->field)) return 0;
-    if (minus) out->mantissa = -out->mantissa;
     return 1;
 }
 

@@ -82,7 +82,7 @@ static inline uint32_t feed_over_position(const feed_over *o, int64_t key) {
     uint32_t n = o->used;
     while (n > 1) {
         uint32_t half = n / 2;
-        at += at[half] <= key ? half : 0;
+        at += half & -(uint32_t)(at[half] <= key); /* no branch: it could not be predicted */
         n -= half;
     }
     return (uint32_t)(at - o->low);
@@ -94,7 +94,7 @@ static inline uint32_t feed_over_within(const feed_entry *entry, uint32_t count,
     uint32_t n = count;
     while (n > 1) {
         uint32_t half = n / 2;
-        at += at[half - 1].key < key ? half : 0;
+        at += half & -(uint32_t)(at[half - 1].key < key);
         n -= half;
     }
     return (uint32_t)(at - entry) + (uint32_t)(n == 1 && at->key < key);

@@ -10,6 +10,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "feeds/native/message.h"
 
@@ -74,20 +77,35 @@ static FEED_COLD const char *feed_utf8(const char *p) {
 #define FEED_BYTES(c) (UINT64_C(0x0101010101010101) * (uint64_t)(unsigned char)(c))
 static inline uint64_t feed_bytes_below(uint64_t w, unsigned n) { return (w - FEED_BYTES(n)) & ~w; }
 
-/* `p` behind the opening quote; returns the position OF the closing quote. */
-static inline const char *feed_string(feed_scan *s, const char *p, int *escaped, const char *field) {
-    for (;;) {
-        /* Eight bytes at once up to the first that is no plain character; the padding makes the load safe. */
+/* Position of the first byte that is no plain character of a string: a quote, a backslash, a control, not ASCII. The
+ * padding makes the loads safe, and its zeros end the search. */
+static inline const char *feed_plain(const char *p) {
+#ifdef __SSE2__
+    for (;; p += 16) {
+        const __m128i v = _mm_loadu_si128((const __m128i *)p);
+        /* Signed: what is not ASCII is below the blank, as controls are. */
+        const __m128i odd = _mm_or_si128(_mm_cmplt_epi8(v, _mm_set1_epi8(' ')),
+                                         _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
+                                                      _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'))));
+        const uint32_t bits = (uint32_t)_mm_movemask_epi8(odd);
+        if (FEED_LIKELY(bits != 0)) return p + __builtin_ctz(bits);
+    }
+#else
+    for (;; p += 8) {
         uint64_t w, odd;
         memcpy(&w, p, 8);
         odd = feed_bytes_below(w ^ FEED_BYTES('"'), 1) | feed_bytes_below(w ^ FEED_BYTES('\\'), 1) |
               feed_bytes_below(w, 0x20) | w;
         odd &= FEED_BYTES(0x80);
-        if (!odd) {
-            p += 8;
-            continue;
-        }
-        p += __builtin_ctzll(odd) >> 3;
+        if (odd) return p + (__builtin_ctzll(odd) >> 3);
+    }
+#endif
+}
+
+/* `p` behind the opening quote; returns the position OF the closing quote. */
+static inline const char *feed_string(feed_scan *s, const char *p, int *escaped, const char *field) {
+    for (;;) {
+        p = feed_plain(p);
         unsigned char c = (unsigned char)*p;
         if (c == '"') return p;
         if (c == '\\') {
@@ -337,92 +355,6 @@ static inline int feed_scale(int64_t *value, uint32_t decimals, uint32_t exponen
     if (decimals - exponent > 18 || *value % feed_pow10[decimals - exponent]) return 0;
     *value /= feed_pow10[decimals - exponent];
     return 1;
-}
-
-/* ---- levels ---------------------------------------------------------------------------------- */
-
-/* One level `["price","quantity"]`, spaces allowed; up to `extra` further elements are checked and dropped. */
-static FEED_COLD const char *feed_level_any(feed_scan *s, const char *p, feed_level *out, int extra, const char *field) {
-    uint32_t decimals;
-    if (*p != '[') return feed_fail(s, FEED_E_TYPE, p, field);
-    p = feed_ws(p + 1);
-    if (*p != '"') return feed_fail(s, FEED_E_TYPE, p, field);
-    out->offset = (uint32_t)(p + 1 - s->begin);
-    if (!(p = feed_decimal_text(s, p + 1, &out->price, &decimals, field))) return NULL;
-    if (out->price == 0) return feed_fail(s, FEED_E_PRICE, s->begin + out->offset, field);
-    out->price_decimals = (uint16_t)decimals;
-    s->padded |= (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
-    p = feed_ws(p + 1);
-    if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
-    p = feed_ws(p + 1);
-    if (*p != '"') return feed_fail(s, FEED_E_TYPE, p, field);
-    if (!(p = feed_decimal_text(s, p + 1, &out->quantity, &decimals, field))) return NULL;
-    out->quantity_decimals = (uint16_t)decimals;
-    s->padded |= (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
-    p = feed_ws(p + 1);
-    while (!FEED_LIKELY(*p == ']')) {
-        if (*p != ',') return feed_fail(s, FEED_E_SYNTAX, p, field);
-        if (extra-- <= 0) return feed_fail(s, FEED_E_TYPE, p, field);
-        if (!(p = feed_skip(s, feed_ws(p + 1), 2, field))) return NULL;
-        p = feed_ws(p);
-    }
-    return p + 1;
-}
-
-/* Whether the three bytes at `p` are those. Put together from characters: from a string a compiler makes stores. */
-static inline int feed_three(const char *p, char a, char b, char c) {
-    uint32_t w;
-    memcpy(&w, p, 4);
-    return (w & 0xFFFFFFu) == ((uint32_t)(unsigned char)c << 16 | (uint32_t)(unsigned char)b << 8 | (unsigned char)a);
-}
-
-/* The same of a level written without spaces in common numbers, as venues do; whatever is not so is read again. */
-static inline const char *feed_level_one(feed_scan *s, const char *p, feed_level *out, int extra, const char *field) {
-    const char *start = p;
-    uint32_t decimals, dropped = 0;
-    if (!FEED_LIKELY(p[0] == '[' && p[1] == '"' && (p = feed_decimal_short(p + 2, &out->price, &decimals)) && out->price))
-        return feed_level_any(s, start, out, extra, field);
-    uint32_t padded = (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
-    out->price_decimals = (uint16_t)decimals;
-    if (!FEED_LIKELY(feed_three(p, '"', ',', '"') && (p = feed_decimal_short(p + 3, &out->quantity, &decimals))))
-        return feed_level_any(s, start, out, extra, field);
-    padded |= (uint32_t)(p[-1] == '0') & (uint32_t)(decimals != 0);
-    out->quantity_decimals = (uint16_t)decimals;
-    out->offset = (uint32_t)(start + 2 - s->begin);
-    while (!FEED_LIKELY(p[1] == ']')) {
-        if (!FEED_LIKELY(feed_three(p, '"', ',', '"') && feed_digit(p[3]) && dropped++ < (uint32_t)extra))
-            return feed_level_any(s, start, out, extra, field);
-        p += 4;
-        while (feed_digit(*p)) p++;
-        if (!FEED_LIKELY(*p == '"')) return feed_level_any(s, start, out, extra, field);
-    }
-    s->padded |= padded;
-    return p + 2;
-}
-
-/* `p` at '['. */
-static inline const char *feed_levels(feed_scan *s, const char *p, feed_level *out, uint32_t *count,
-                                      int extra, const char *field) {
-    uint32_t n = 0;
-    p = feed_ws(p + 1);
-    if (*p == ']') {
-        *count = 0;
-        return p + 1;
-    }
-    for (;;) {
-        if (n == FEED_LEVELS_MAX) return feed_fail(s, FEED_E_LEVELS, p, field);
-        if (!(p = feed_level_one(s, p, &out[n], extra, field))) {
-            s->error.index = (int32_t)n;
-            return NULL;
-        }
-        n++;
-        p = feed_ws(p);
-        if (*p == ']') break;
-        if (!FEED_LIKELY(*p == ',')) return feed_fail(s, FEED_E_SYNTAX, p, field);
-        p = feed_ws(p + 1);
-    }
-    *count = n;
-    return p + 1;
 }
 
 #endif

@@ -82,3 +82,19 @@ def test_only_the_best_25_levels_count() -> None:
         rig.frame(okx_book(SWAP, 3, 2, [("1000", "0")], checksum=okx_checksum(gone, [])))
         == FrameResult.APPLIED
     )
+
+
+def test_the_checksum_holds_when_levels_are_pushed_out_of_the_best_25_and_one_before_them_goes() -> None:
+    rig = StreamRig("okx", (SWAP,))
+    book = {1000 - i: "1" for i in range(2, 60, 2)}
+
+    def best() -> list[tuple[str, str]]:
+        return [(str(price), book[price]) for price in sorted(book, reverse=True)]
+
+    rig.frame(okx_book(SWAP, 1, -1, best(), [], action="snapshot", checksum=okx_checksum(best(), [])))
+    assert rig.state(SWAP) == "LIVE"
+    sent = [("997", "3"), ("995", "5"), ("998", "0"), ("950", "8")]
+    book |= {997: "3", 995: "5", 950: "8"}
+    del book[998]
+    frame = okx_book(SWAP, 2, 1, sent, [], checksum=okx_checksum(best(), []), ms=TIME_MS + 2)
+    assert rig.frame(frame) == FrameResult.APPLIED, rig.core.error

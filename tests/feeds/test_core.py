@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -373,3 +374,32 @@ def join(bench: FeedBench, naive: NaiveBook, frame: bytes, proven: int) -> int:
         assert data["U"] <= proven <= data["u"]
         bench.core.set_state(1, BookState.LIVE, BookReason.PROVEN, 1)
     return int(data["u"])
+
+
+def test_a_level_that_two_others_push_out_is_back_in_the_slab_when_one_before_it_goes() -> None:
+    bench = FeedBench(instrument(), depth=4)
+    bids = {i: (6_180_000 - 10 * i, 1) for i in range(2, 12, 2)}
+    bench.go_live(snapshot_body(10, list(bids.values()), [(6_180_010, 1)]))
+    added = [(6_180_000 - 30, 3), (6_180_000 - 50, 5)]
+    changes = [*added, (bids[2][0], 0), (bids[8][0], 8)]
+    assert bench.core.on_frame(depth_frame(11, 11, 10, changes), 11) == FrameResult.APPLIED
+    held = bench.slab.load(1)
+    assert held is not None
+    assert held.bids == (added[0], bids[4], added[1], bids[6])
+
+
+def test_the_slab_shows_the_best_levels_whatever_one_message_removes_and_adds() -> None:
+    draw = random.Random(2)
+    bench = FeedBench(instrument(), depth=4)
+    price = {0: lambda i: 6_180_000 - 10 * i, 1: lambda i: 6_180_010 + 10 * i}
+    bench.go_live(snapshot_body(10, *([(price[s](i), 1) for i in range(0, 24, 2)] for s in (0, 1))))
+    for sequence in range(11, 400):
+        changes = [
+            [(price[side](draw.randrange(8)), draw.randrange(3)) for _ in range(draw.randrange(9))]
+            for side in (0, 1)
+        ]
+        frame = depth_frame(sequence, sequence, sequence - 1, *changes)
+        assert bench.core.on_frame(frame, sequence) == FrameResult.APPLIED
+        held = bench.slab.load(1)
+        assert held is not None
+        assert (list(held.bids), list(held.asks)) == bench.core.book(1, 4), sequence

@@ -7,6 +7,7 @@ class FloorBooks:
         second_key: bytes,
         first_side: int,
         instruments: Sequence[tuple[int, int, int]],
+        checksum_key: bytes = b"",
     ) -> None: ...
     def load(
         self, index: int, frame: bytes, first_key: bytes, second_key: bytes, first_side: int

@@ -3,12 +3,13 @@
 
 Nothing is checked: not that the bytes are JSON, not the sequence, not whose message it is (the caller knows), not
 whether a number fits. There is no top of book to keep, no slab, no ring. Whoever reads depth updates into this book
-at all has to do this much. Digits are taken one by one: eight at a time, as the decoders do it, is no faster here,
-where no byte is checked and a processor runs ahead on the usual lengths.
+at all has to do this much. Where messages carry a checksum of the book, and nothing else proves that it is right, the
+floor verifies it as well, by the code that our path has for it. Digits are taken one by one: eight at a time, as the
+decoders do it, is no faster here, where no byte is checked and a processor runs ahead on the usual lengths.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from shm.layout cimport shm_level
@@ -36,12 +37,27 @@ cdef extern from "feeds/native/book.h" nogil:
     uint32_t feed_side_count(const feed_side *d)
     uint32_t feed_side_read(const feed_book *b, const feed_side *d, int s, shm_level *out, uint32_t limit)
 
+cdef extern from "feeds/native/checksum.h" nogil:
+    ctypedef struct feed_check:
+        uint32_t active
+
+    void feed_crc_init()
+    feed_check *feed_check_create()
+    void feed_check_free(feed_check *c)
+    void feed_check_reset(feed_check *c)
+    void feed_check_touch(feed_check *c, int s, int64_t key)
+    int feed_check_holds(const feed_book *b, feed_check *c, uint32_t price_exponent, uint32_t quantity_exponent,
+                         int32_t expected)
+
+feed_crc_init()
+
 cdef enum:
     LEVEL_BYTES_MIN = 10  # ["1","0"], and a comma
 
 
 cdef struct floor_book:
     feed_book *book
+    feed_check *check  # NULL where the messages have no checksum
     uint32_t price_exponent
     uint32_t quantity_exponent
 
@@ -63,6 +79,16 @@ cdef inline const char *read_decimal(const char *p, uint32_t exponent, int64_t *
     return p + 1
 
 
+cdef inline int32_t read_integer(const char *p) noexcept nogil:
+    cdef int64_t v = 0
+    cdef bint minus = p[0] == 45
+    p += minus
+    while p[0] >= 48 and p[0] <= 57:
+        v = v * 10 + (p[0] - 48)
+        p += 1
+    return <int32_t>(-v if minus else v)
+
+
 cdef inline const char *read_levels(const char *p, floor_book *f, int side) noexcept nogil:
     """`p` behind the opening bracket of a side's levels."""
     cdef int64_t price, quantity
@@ -79,6 +105,23 @@ cdef inline const char *read_levels(const char *p, floor_book *f, int side) noex
     return p
 
 
+cdef inline const char *read_checked_levels(const char *p, floor_book *f, int side) noexcept nogil:
+    """The same where messages carry a checksum; a loop of its own, for the other one must not look each time."""
+    cdef int64_t price, quantity
+    cdef feed_side *d = &f.book.side[side]
+    while p[0] == 91:  # [
+        p = read_decimal(p + 2, f.price_exponent, &price)
+        p = read_decimal(p + 2, f.quantity_exponent, &quantity)
+        feed_book_set(f.book, d, price if side else -price, quantity)
+        feed_check_touch(f.check, side, price if side else -price)
+        while p[0] != 93:  # ]
+            p += 1
+        p += 1
+        if p[0] == 44:
+            p += 1
+    return p
+
+
 cdef class FloorBooks:
     """The books of one run, by index.
 
@@ -86,14 +129,17 @@ cdef class FloorBooks:
         first_key, second_key: what stands right before the levels of the side that comes first, and of the other.
         first_side: 0 = bids come first.
         instruments: (price_exponent, quantity_exponent, tick_size) of each.
+        checksum_key: what stands right before the checksum of a message, behind its levels; b"" = there is none.
     """
 
     cdef floor_book *_books
     cdef uint32_t _count
-    cdef bytes _first, _second
+    cdef bytes _first, _second, _checksum
     cdef int _first_side
 
-    def __init__(self, bytes first_key not None, bytes second_key not None, int first_side, instruments):
+    def __init__(self, bytes first_key not None, bytes second_key not None, int first_side, instruments,
+                 bytes checksum_key not None=b""):
+        self._checksum = checksum_key
         self._first, self._second, self._first_side = first_key, second_key, first_side
         self._books = <floor_book *>calloc(len(instruments) + 1, sizeof(floor_book))
         if self._books == NULL:
@@ -102,15 +148,17 @@ cdef class FloorBooks:
             self._books[i].price_exponent = price_exponent
             self._books[i].quantity_exponent = quantity_exponent
             self._books[i].book = feed_book_create(tick, 1)
-            if self._books[i].book == NULL:
-                raise MemoryError("book")
+            self._books[i].check = feed_check_create() if checksum_key else NULL
             self._count += 1
+            if self._books[i].book == NULL or (checksum_key and self._books[i].check == NULL):
+                raise MemoryError("book")
 
     def __dealloc__(self):
         cdef uint32_t i
         if self._books != NULL:
             for i in range(self._count):
                 feed_book_free(self._books[i].book)
+                feed_check_free(self._books[i].check)
             free(self._books)
 
     cdef floor_book *_get(self, int64_t index) except NULL:
@@ -123,21 +171,25 @@ cdef class FloorBooks:
         cdef floor_book *f = self._get(index)
         feed_side_clear(&f.book.side[0])
         feed_side_clear(&f.book.side[1])
+        if f.check != NULL:
+            feed_check_reset(f.check)
+            f.check.active = 1
         if take(f, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), first_key, len(first_key), second_key,
-                len(second_key), first_side) < 0:
-            raise ValueError("no levels, or no room for them")
+                len(second_key), first_side, self._checksum, len(self._checksum)) < 0:
+            raise ValueError("no levels, no room for them, or another checksum")
 
     def run(self, list frames not None, list indexes not None):
         """Apply updates in one C loop; returns the sum of all best keys seen, so that they must be looked at.
 
         Raises:
-            ValueError: a frame has no levels.
+            ValueError: a frame has no levels, or another checksum than the book.
             IndexError: an index is not that of a book, or there are not as many as frames.
         """
-        cdef bytes frame, first = self._first, second = self._second
+        cdef bytes frame, first = self._first, second = self._second, checksum = self._checksum
         cdef const char *first_text = first
         cdef const char *second_text = second
-        cdef size_t first_bytes = len(first), second_bytes = len(second)
+        cdef const char *checksum_text = checksum
+        cdef size_t first_bytes = len(first), second_bytes = len(second), checksum_bytes = len(checksum)
         cdef int64_t total = 0, best
         cdef Py_ssize_t i
         if len(indexes) != len(frames):
@@ -145,9 +197,9 @@ cdef class FloorBooks:
         for i in range(len(frames)):
             frame = frames[i]
             best = take(self._get(indexes[i]), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), first_text, first_bytes,
-                        second_text, second_bytes, self._first_side)
+                        second_text, second_bytes, self._first_side, checksum_text, checksum_bytes)
             if best < 0:
-                raise ValueError(f"no levels in {frame[:80]!r}")
+                raise ValueError(f"no levels in, or another checksum of the book than, {frame[:80]!r}")
             total += best
         return total
 
@@ -170,7 +222,7 @@ cdef class FloorBooks:
 
 cdef int64_t take(
     floor_book *f, const char *p, size_t n, const char *first, size_t first_bytes, const char *second, size_t second_bytes,
-    int first_side
+    int first_side, const char *checksum, size_t checksum_bytes
 ) noexcept nogil:
     """Apply one message; the spread of the book then, or -1."""
     cdef const char *end = p + n
@@ -181,12 +233,19 @@ cdef int64_t take(
     p = <const char *>memmem(p, n, first, first_bytes)
     if p == NULL:
         return -1
-    p = read_levels(p + first_bytes, f, first_side)
+    p += first_bytes
+    p = read_checked_levels(p, f, first_side) if checksum_bytes else read_levels(p, f, first_side)
     p = <const char *>memmem(p, end - p, second, second_bytes)
     if p == NULL:
         return -1
-    read_levels(p + second_bytes, f, 1 - first_side)
+    p += second_bytes
+    p = read_checked_levels(p, f, 1 - first_side) if checksum_bytes else read_levels(p, f, 1 - first_side)
     feed_book_settle(f.book)
+    if checksum_bytes:
+        p = <const char *>memmem(p, end - p, checksum, checksum_bytes)
+        if p == NULL or not feed_check_holds(f.book, f.check, f.price_exponent, f.quantity_exponent,
+                                             read_integer(p + checksum_bytes)):
+            return -1
     if feed_side_best(f.book, &f.book.side[0], &bid) and feed_side_best(f.book, &f.book.side[1], &ask):
         return ask + bid if ask + bid > 0 else 0
     return 0

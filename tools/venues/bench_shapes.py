@@ -36,12 +36,12 @@ class DepthShape:
         venue: adapter name.
         recordings: real frames of it.
         first_key, second_key: bytes right before the levels of the first side and of the other one;
-            `first_side` 0 = bids come first, and of the other one;
             `first_side` 0 = bids come first.
         body: the object that holds the levels in a decoded message.
         bids, asks: their keys in it.
         stream: name of the depth stream that a simulated venue of this name serves, for one instrument.
         fastest: the depth stream of its adapter that a simulated venue sends every change of.
+        checksum_key: bytes right before the checksum of the book, b"" = the venue has none.
         typed: makes the type of a message for msgspec's typed decoder; its `data` has `bids` and `asks`.
     """
 
@@ -56,6 +56,7 @@ class DepthShape:
     stream: Callable[[str], str]
     fastest: str
     typed: Callable[[], Any]
+    checksum_key: bytes = b""
 
 
 def _data(message: Any) -> Any:
@@ -148,7 +149,7 @@ SHAPES: dict[str, DepthShape] = {
                 Recording("2022/26", "*/okx_v5_2022*.gz", False, _numbered_okx, _NO_CHECKSUMS),
             ),
             b'"asks":[', b'"bids":[', 1, _first_data, "bids", "asks",
-            lambda symbol: f"books:{symbol}", "books", _typed_okx,
+            lambda symbol: f"books:{symbol}", "books", _typed_okx, b'"checksum":',
         ),
         _bybit("bybit_linear", (Recording("2026", _BYBIT_FILE),)),
         _bybit("bybit_spot", (Recording("2026", _BYBIT_FILE),)),

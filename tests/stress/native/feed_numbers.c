@@ -96,6 +96,13 @@ static void check_decimals(void) {
     if (slow) CHECK(same((uint64_t)mantissa, decimals, expected, expected_decimals), text);
     const char *brief = feed_decimal_short(text, &mantissa, &decimals);
     if (brief) CHECK((size_t)(brief - text) == slow && same((uint64_t)mantissa, decimals, expected, expected_decimals), text);
+#ifdef FEED_WIDE
+    if (feed_is_wide()) {
+        const char *wide = feed_decimal_wide(text, &mantissa, &decimals);
+        if (wide) CHECK((size_t)(wide - text) == slow && same((uint64_t)mantissa, decimals, expected, expected_decimals), text);
+        CHECK(wide || !brief, text);
+    }
+#endif
     uint64_t v = 0, w = 0;
     const char *behind = feed_digits(text, &v);
     size_t count = 0;
@@ -136,21 +143,113 @@ static void check_levels(void) {
     }
 }
 
-static void check_crc(void) {
-    static unsigned char bytes[4200];
-    size_t n = draw(draw(2) ? 200 : 4100), from = draw(64);
-    for (size_t i = 0; i < n; i++) bytes[from + i] = (unsigned char)draw(256);
-    uint32_t slow = 0xFFFFFFFFu;
+static uint32_t slow_crc(const unsigned char *b, size_t n) {
+    uint32_t c = 0xFFFFFFFFu;
     for (size_t i = 0; i < n; i++) {
-        slow ^= bytes[from + i];
-        for (int k = 0; k < 8; k++) slow = slow & 1 ? 0xEDB88320u ^ slow >> 1 : slow >> 1;
+        c ^= b[i];
+        for (int k = 0; k < 8; k++) c = c & 1 ? 0xEDB88320u ^ c >> 1 : c >> 1;
     }
-    CHECK(feed_crc((char *)bytes + from, n) == ~slow, "checksum");
-    CHECK(feed_crc_by_table(0xFFFFFFFFu, bytes + from, n) == slow, "checksum by table");
+    return ~c;
+}
+
+/* The CRC of a text from those of its pieces against that of the text, with the instruction and without. */
+static void check_crc(void) {
+    unsigned char whole[2 * FEED_CHECK_LEVELS * FEED_CHECK_TEXT], padded[FEED_CRC_PIECE + FEED_CHECK_TEXT];
+    feed_piece piece[2][FEED_CHECK_LEVELS];
     const int folds = feed_crc_folds;
-    feed_crc_folds = 0;
-    CHECK(feed_crc((char *)bytes + from, n) == ~slow, "checksum where the instruction is not there");
+    const uint32_t count[2] = {(uint32_t)draw(FEED_CHECK_LEVELS + 1), (uint32_t)draw(FEED_CHECK_LEVELS + 1)};
+    size_t n = 0;
+    for (uint32_t i = 0; i < FEED_CHECK_LEVELS; i++)
+        for (int s = 0; s < 2; s++) {
+            if (i >= count[s]) continue;
+            memset(padded, 0, sizeof padded);
+            const uint32_t bytes = (uint32_t)draw(draw(4) ? FEED_CRC_PIECE + 1 : FEED_CHECK_TEXT);
+            for (uint32_t k = 0; k < bytes; k++) padded[FEED_CRC_PIECE + k] = (unsigned char)draw(256);
+            memcpy(whole + n, padded + FEED_CRC_PIECE, bytes);
+            n += bytes;
+            piece[s][i].bytes = bytes;
+            piece[s][i].crc = feed_crc_piece(padded + FEED_CRC_PIECE + bytes, bytes);
+            feed_crc_folds = 0;
+            CHECK(piece[s][i].crc == feed_crc_piece(padded + FEED_CRC_PIECE + bytes, bytes), "a piece by table");
+            feed_crc_folds = folds;
+        }
+    for (int k = 0; k < 2; k++) {
+        feed_crc_folds = k ? 0 : folds;
+        CHECK(~feed_crc_pieces(0xFFFFFFFFu, piece[0], count[0], piece[1], count[1]) == slow_crc(whole, n), "checksum of pieces");
+    }
     feed_crc_folds = folds;
+    CHECK(~feed_crc_by_table(0xFFFFFFFFu, whole, n) == slow_crc(whole, n), "checksum by table");
+}
+
+/* A list of levels against its levels one by one by the general way. */
+static void check_lists(void) {
+    char text[2000];
+    feed_level fast[20], slow[20];
+    uint32_t count = 0, expected = 0;
+    size_t n = 0;
+    const int extra = (int)draw(3);
+    memset(text, 0, sizeof text);
+    text[n++] = '[';
+    for (uint64_t i = 0, levels = draw(12); i < levels; i++) {
+        if (i) text[n++] = ',';
+        if (!draw(30)) text[n++] = ' ';
+        text[n++] = '[';
+        for (int k = 0, end = draw(20) ? 2 + extra : (int)draw(5); k < end; k++) {
+            if (k) text[n++] = ',';
+            text[n++] = '"';
+            if (k >= 2) text[n++] = '0', text[n++] = '"';
+            else if (draw(3)) n += (size_t)sprintf(text + n, "%d.%02d\"", (int)draw(100000), (int)draw(100));
+            else n += random_decimal(text + n);
+        }
+        text[n++] = ']';
+    }
+    text[n++] = ']';
+    if (!draw(4)) text[draw(n)] = "[]\",.:x 0"[draw(9)];
+    feed_scan a, b;
+    memset(&a, 0, sizeof a);
+    a.begin = text;
+    a.end = text + n;
+    b = a;
+    const char *end = feed_levels(&a, text, fast, &count, extra, "x"), *p = feed_ws(text + 1);
+    if (*text != '[') return;
+    if (*p == ']') p++;
+    else
+        for (;;) {
+            if (!(p = feed_level_any(&b, p, &slow[expected], extra, "x"))) {
+                b.error.index = (int32_t)expected;
+                break;
+            }
+            expected++;
+            p = feed_ws(p);
+            if (*p == ']') {
+                p++;
+                break;
+            }
+            if (*p != ',') {
+                p = feed_fail(&b, FEED_E_SYNTAX, p, "x");
+                break;
+            }
+            p = feed_ws(p + 1);
+        }
+    CHECK(end == p && a.error.code == b.error.code && a.error.offset == b.error.offset, text);
+    if (!end) {
+        CHECK(a.error.index == b.error.index, text);
+        return;
+    }
+    CHECK(count == expected && a.padded == b.padded, text);
+    for (uint32_t i = 0; i < count; i++)
+        CHECK(fast[i].price == slow[i].price && fast[i].quantity == slow[i].quantity && fast[i].offset == slow[i].offset &&
+                  fast[i].price_decimals == slow[i].price_decimals && fast[i].quantity_decimals == slow[i].quantity_decimals, text);
+}
+
+/* The text of a number without zeros at its end: the short way against the general one. */
+static void check_texts(void) {
+    char fast[64], slow[64];
+    int64_t units = 0;
+    for (uint64_t i = 0, digits = draw(19); i < digits; i++) units = units * 10 + (int64_t)draw(draw(2) ? 10 : 2);
+    const uint32_t exponent = (uint32_t)draw(18);
+    const char *end = feed_text_plain(fast, units, exponent), *slow_end = feed_text(slow, units, exponent, -1);
+    if (end) CHECK(end - fast == slow_end - slow && memcmp(fast, slow, (size_t)(end - fast)) == 0, slow);
 }
 
 int main(int count, char **words) {
@@ -158,10 +257,13 @@ int main(int count, char **words) {
     uint64_t rounds = strtoull(words[1], NULL, 10);
     state = strtoull(words[2], NULL, 10);
     feed_crc_init();
-    CHECK(feed_crc("123456789", 9) == 0xCBF43926u, "check value of the polynomial");
+    CHECK(~feed_crc_by_table(0xFFFFFFFFu, (const unsigned char *)"123456789", 9) == 0xCBF43926u, "check value of the polynomial");
+    CHECK(feed_crc_by_table(FEED_CHECK_BEGIN, (const unsigned char *)":", 1) == 0xFFFFFFFFu, "what a first colon makes");
     for (uint64_t i = 0; i < rounds; i++) {
         check_decimals();
         check_levels();
+        check_lists();
+        check_texts();
         if (i % 50 == 0) check_crc();
     }
     printf("%" PRIu64 " folding %d\n", rounds, feed_crc_folds);

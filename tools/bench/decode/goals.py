@@ -10,6 +10,8 @@ COST = "cost_ns_per_frame"
 BOOK = "book_bytes"
 #: (way, how many times its cost ours may be at most)
 AT_MOST = (("orjson.loads", 0.5), ("floor", 2.0))
+#: The floor is a loop in C, so ours is held against it in one too; with a call from Python each it is shown.
+IN_C = "ringlane, in a C loop"
 #: (way, how many times our cost its must be at least)
 AT_LEAST = (("NautilusTrader", 100.0), ("cryptofeed", 25.0), ("cryptofeed, top read", 300.0))
 BOOK_KB = 350
@@ -37,8 +39,14 @@ def decode_goals(
 
         for way, limit in AT_MOST:
             its = medians.get((way, f"{COST} {name}"))
-            beside = ratio(floor, its) if way != "floor" else None
-            goals.append(Goal(f"{name}: {OURS} / {way}", ratio(ours, its), limit, False, counts, beside))
+            if way == "floor":
+                looped = medians.get((IN_C, f"{COST} {name}"))
+                goals.append(Goal(f"{name}: {IN_C} / {way}", ratio(looped, its), limit, False, counts))
+                goals.append(Goal(f"{name}: {OURS} / {way}", ratio(ours, its), limit, False, False))
+            else:
+                goals.append(
+                    Goal(f"{name}: {OURS} / {way}", ratio(ours, its), limit, False, counts, ratio(floor, its))
+                )
         for way, limit in AT_LEAST:
             its = medians.get((way, f"{COST} {name}"))
             if its is not None:

@@ -111,6 +111,21 @@ class CoreRig:
             raise PassFailed(f"{missed} of {len(frames)} were not {FrameResult.APPLIED.name}: {core.error}")
         return spent / len(frames)
 
+    def run_whole_in_c(self, workload: Workload) -> float:
+        """The same as `run` in one C loop, as a websocket's listener calls the core; ns per message.
+
+        Raises:
+            PassFailed: not every one was applied.
+        """
+        self.prove(workload.starts)
+        begin = time.perf_counter_ns()
+        count = self.core.on_frames(workload.frames, begin)
+        spent = time.perf_counter_ns() - begin
+        if count != len(workload.frames):
+            missed = len(workload.frames) - count
+            raise PassFailed(f"{missed} were not {FrameResult.APPLIED.name}: {self.core.error}")
+        return spent / count
+
     def run_in_c(self, workload: Workload) -> float:
         """Decode and book alone in one C loop, one instrument after the other; ns per message."""
         per_instrument: list[list[bytes]] = [[] for _ in workload.rows]

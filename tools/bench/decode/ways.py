@@ -13,6 +13,7 @@ import orjson
 
 from shm.units import format_units
 from tools.bench.common import OURS
+from tools.bench.decode.goals import IN_C
 from tools.bench.decode.rig import CoreRig, Workload
 from tools.bench.decode_floor import FloorBooks
 from tools.venues.bench_shapes import SHAPES
@@ -101,6 +102,17 @@ class Ours(Way):
         return best[0], best[1]
 
 
+class OursInC(Ours):
+    """The whole path without a call from Python: what a frame costs that a websocket brings."""
+
+    name = IN_C
+    how = "the same in one C loop, as the websocket's listener calls it; the floor is such a loop too"
+
+    def measure(self) -> float:
+        """One pass; every message must be applied."""
+        return self.rig.run_whole_in_c(self.workload)
+
+
 class BookAlone(Ours):
     """Our decoder and book without the rest."""
 
@@ -112,17 +124,27 @@ class BookAlone(Ours):
         return self.rig.run_in_c(self.workload)
 
 
+def has_checksum(frame: bytes, key: bytes) -> bool:
+    """Whether a message carries a checksum that is not 0, which stands for none."""
+    found = frame.find(key) if key else -1
+    return found >= 0 and frame[found + len(key) : found + len(key) + 1] != b"0"
+
+
 class Floor(Way):
     """See `tools.bench.decode_floor`."""
 
     name = FLOOR
-    how = "C scan, digits to integers, the same private book, its best, in one C loop; nothing checked"
+    how = (
+        "C scan, digits to integers, the same private book, its best, in one C loop; nothing checked, "
+        "but the book's checksum where messages carry one, by the same code as ours"
+    )
 
     def __init__(self, workload: Workload) -> None:
         super().__init__(workload)
         s = self.shape
         rows = [(r.price_exponent, r.quantity_exponent, r.tick_size) for r in workload.rows]
-        self.books = FloorBooks(s.first_key, s.second_key, s.first_side, rows)
+        key = s.checksum_key if any(has_checksum(frame, s.checksum_key) for frame in workload.frames) else b""
+        self.books = FloorBooks(s.first_key, s.second_key, s.first_side, rows, key)
 
     def begin(self) -> None:
         """Load the whole books, and the updates that join them."""
@@ -354,5 +376,5 @@ class Hftbacktest(Way):
         return float(depth.best_bid), float(depth.best_ask)
 
 
-WAYS: tuple[type[Way], ...] = (Ours, Orjson, Floor, BookAlone)
+WAYS: tuple[type[Way], ...] = (Ours, OursInC, Orjson, Floor, BookAlone)
 PLAIN_PEERS: tuple[type[Way], ...] = (Simdjson, Msgspec, OrjsonDict, OrjsonSorted, Hftbacktest)
