@@ -199,6 +199,8 @@ class MarketData(Actor):
         )
         self._ports.on_blob(self.adapter.venue_id, self._on_blob)
         host.share(OPERATOR_COMMANDS, list).append(self._operate)
+        for message in host.spec.operator:  # what its predecessor was told, before there is any frame
+            self._operate(message)
         self.care: FeedCare | None = None  # on the virtual clock there is nobody to ask
         if not context.is_virtual:
             self.care = FeedCare(

@@ -30,6 +30,7 @@ class Holds:
     def __init__(self, event: Callable[[str], None]) -> None:
         self._event = event
         self._held: dict[int, tuple[int, dict[str, Any]]] = {}  # instrument → (slot of its feed, message)
+        self._given: dict[int, dict[int, dict[str, Any]]] = {}  # by slot: what a process that begins knows
         self._asked: dict[int, asyncio.Future[Mapping[str, Any]]] = {}
         self._number = 0
 
@@ -90,10 +91,20 @@ class Holds:
         if asked is not None and not asked.done():
             asked.set_result(message)
 
+    def on_begin(self, slot: int) -> list[dict[str, Any]]:
+        """Return what a process that begins in a slot must know before its first frame."""
+        given = {number: message for number, (feed, message) in self._held.items() if feed == slot}
+        self._given[slot] = given
+        return list(given.values())
+
     def on_ready(self, child: Child) -> None:
-        """Tell a feed that came back what its predecessor was told."""
-        for slot, message in self._held.values():
-            if slot == child.slot and child.link is not None:
+        """Tell a feed that came up what has changed since it began."""
+        given = self._given.pop(child.slot, {})
+        held = {number: message for number, (feed, message) in self._held.items() if feed == child.slot}
+        told = [{**message, "do": "release"} for number, message in given.items() if number not in held]
+        told += [message for number, message in held.items() if number not in given]
+        if child.link is not None:
+            for message in told:
                 child.link.send(message)
 
 

@@ -35,31 +35,6 @@ class Diff(NamedTuple):
     frame_ns: int
 
 
-class ClockWatch:
-    """Sees the clock, or this process, stand still or leap.
-
-    Args:
-        limit_ns: how late a timer may come, how far the wall clock may move against ours; 0 = not watched.
-        utc_ns: wall clock; None = not watched.
-    """
-
-    def __init__(self, limit_ns: int, utc_ns: Callable[[], int] | None) -> None:
-        self.limit_ns = limit_ns
-        self._utc_ns = utc_ns
-        self._last_ns: int | None = None
-        self._offset_ns: int | None = None
-
-    def has_jumped(self, now_ns: int) -> bool:
-        """Say whether it did since the last call."""
-        last, self._last_ns = self._last_ns, now_ns
-        has_jumped = last is not None and not 0 <= now_ns - last <= self.limit_ns
-        if self._utc_ns is not None:
-            offset = self._utc_ns() - now_ns
-            was, self._offset_ns = self._offset_ns, offset
-            has_jumped |= was is not None and abs(offset - was) > self.limit_ns
-        return has_jumped and self.limit_ns > 0
-
-
 class SilenceWatch:
     """Says once for each silence that it begins.
 

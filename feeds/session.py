@@ -19,7 +19,7 @@ from feeds.errors import FeedError
 from feeds.merging import TABLE as MERGE_TABLE
 from feeds.merging import Arrival, Line, LineCounts, Lines, ParkedUpdates, Step, may_fill
 from feeds.pump import FramePump
-from feeds.resync import BookTrack, ClockWatch, Diff, DiffBuffer, SilenceWatch
+from feeds.resync import BookTrack, Diff, DiffBuffer, SilenceWatch
 from feeds.settings import SECOND_NS, Gap, Rejection, SessionSettings
 from shm.enums import BookReason, BookState
 
@@ -71,7 +71,7 @@ class FeedSession(BookStates):
         s = settings or SessionSettings()
         super().__init__(adapter, core, s, request_snapshot, request_resubscribe)
         self._now_ns = now_ns
-        self._clock, self._utc_ns = ClockWatch(s.clock_jump_ns, utc_ns), utc_ns
+        self._clock, self._utc_ns = s.clock_watch(utc_ns), utc_ns
         self._request_reconnect = request_reconnect
         v = s.validation
         self.pump = FramePump(
@@ -389,11 +389,32 @@ class FeedSession(BookStates):
 
     def on_timer(self, now_ns: int) -> None:
         """Do what is due: silence, clock jumps, snapshot timeouts, tokens. Call it several times a second."""
-        s = self.settings
-        if self._clock.has_jumped(now_ns):
-            self._counts["clock_jumps"] += 1
-            for track in list(self._tracks.values()):
+        look = self._clock.look(now_ns)
+        self._counts["clock_jumps"] += look.has_leaped or look.stood_still
+        if look.has_leaped or look.doubt_since_ns is not None:
+            self._doubt(now_ns, look.doubt_since_ns)
+        if self._utc_ns is not None and self.maintenance.is_closed:
+            self.maintenance.on_time(self._utc_ns())
+        if not look.is_early:
+            self._look_at_lines(now_ns)
+            self._look_at_parked(now_ns)
+            if now_ns - self._looked_ns >= TRACKS_NS:
+                self._looked_ns = now_ns
+                self._look_at_tracks(now_ns)
+        self._grant(now_ns)
+
+    def _doubt(self, now_ns: int, since_ns: int | None) -> None:
+        """Make books STALE, but for those whose streams have brought something since then (None: all)."""
+        fresh = set()
+        if since_ns is not None:
+            alive = (one for one in self.lines if one.is_up and self.pump.alive_ns(one.connection) > since_ns)
+            fresh = {line.stream for line in alive}
+        for track in list(self._tracks.values()):
+            if track.stream not in fresh:
                 self._fire(track, Event.CLOCK_JUMP, now_ns)
+
+    def _look_at_lines(self, now_ns: int) -> None:
+        s = self.settings
         for line in self.lines:
             if not line.is_up:
                 continue
@@ -404,13 +425,6 @@ class FeedSession(BookStates):
                 self._on_line_lost(line.stream, Event.SILENCE, now_ns)
             if s.reconnect_silence_ns and quiet_ns > s.reconnect_silence_ns:
                 self._ask_line(line.connection)
-        self._look_at_parked(now_ns)
-        if self._utc_ns is not None and self.maintenance.is_closed:
-            self.maintenance.on_time(self._utc_ns())
-        if now_ns - self._looked_ns >= TRACKS_NS:
-            self._looked_ns = now_ns
-            self._look_at_tracks(now_ns)
-        self._grant(now_ns)
 
     def _look_at_tracks(self, now_ns: int) -> None:
         s = self.settings

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from feeds.lateness import ClockWatch
 from feeds.quiet import QuietSettings
 from feeds.validation import ValidationSettings
 
@@ -26,9 +28,11 @@ class SessionSettings:
 
     silence_ns: int = 3 * SECOND_NS  # no frame on a connection for this long: its books become STALE
     reconnect_silence_ns: int = 15 * SECOND_NS  # ... and for this long: ask for a new connection
-    clock_jump_ns: int = (
-        2 * SECOND_NS
-    )  # the timer came this late, or the wall clock leaped: books become STALE
+    # The timer came this late and a line has brought nothing since, or the wall clock leaped: STALE.
+    clock_jump_ns: int = 2 * SECOND_NS
+    late_ns: int = (
+        SECOND_NS // 4
+    )  # the timer came this late: what waits in the sockets is read before it judges
     snapshot_timeout_ns: int = 10 * SECOND_NS
     old_updates_max: int = 3  # so many old updates, none in sequence between, say that the numbers began anew
     resync_tokens: int = 100  # snapshot requests at once ...
@@ -46,6 +50,10 @@ class SessionSettings:
     reorder_bytes: int = 8 * 1024 * 1024
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     quiet: QuietSettings = field(default_factory=QuietSettings)  # of single books on a line that goes on
+
+    def clock_watch(self, utc_ns: Callable[[], int] | None) -> ClockWatch:
+        """Return a new watch of the clock by these limits."""
+        return ClockWatch(self.clock_jump_ns, utc_ns, late_ns=self.late_ns, long_ns=self.reconnect_silence_ns)
 
 
 class Gap(NamedTuple):

@@ -110,10 +110,10 @@ class Suspects:
 
     def release(self, instrument_id: int) -> bool:
         """Let a book go; False = it was not in quarantine. Its next good update makes it LIVE."""
+        self._by_hand.discard(instrument_id)
         if self._calm_since_ns.pop(instrument_id, None) is None:
             return False
         self._recent.pop(instrument_id, None)
-        self._by_hand.discard(instrument_id)
         self.releases += 1
         return True
 
@@ -135,8 +135,10 @@ class Suspects:
         self._core.set_state(instrument_id, BookState.DESYNC, BookReason.DELISTED, now_ns)
 
     def revive(self, instrument_id: int) -> None:
-        """Let events change the book of a retired instrument again."""
+        """Let events change the book of a retired instrument again; an operator's hand still holds it."""
         self.retired.discard(instrument_id)
+        if instrument_id in self._by_hand:
+            self._calm_since_ns[instrument_id] = 0
 
     def _find(self, instrument_id: int) -> BookTrack:
         track = self._tracks.get(instrument_id)

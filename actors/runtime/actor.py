@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from actors.runtime.context import Context, WorkingOrder
+    from shm.instruments import Instrument
     from shm.positions import Position
     from shm.records import MarketRecord, ReportRecord
 
@@ -53,6 +54,16 @@ class Actor:
     def subscriptions(self) -> Sequence[int]:
         """Instrument ids whose records this actor wants; asked after on_attach and before on_start."""
         return ()
+
+    def follows(self, instrument: Instrument) -> bool:  # noqa: ARG002
+        """Say whether this actor wants the records of an instrument that came into the table while it runs.
+
+        Asked once for each new row, whether it trades already or not; the default wants none.
+        """
+        return False
+
+    def on_listed(self, instrument: Instrument) -> None:
+        """An instrument that this actor follows is there; its records come after this returns."""
 
     def on_start(
         self,

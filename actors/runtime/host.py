@@ -7,55 +7,44 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actors.runtime import spec as names
-from actors.runtime.actor import HANDLERS, Actor, overridden
+from actors.runtime.actor import Actor, overridden
 from actors.runtime.context import Context
 from actors.runtime.faults import Binding, FaultPolicy
 from actors.runtime.intents import Clock, IntentPort, Moment, OrderIds
 from actors.runtime.mailboxes import (
     BatchPolicy,
     Mailbox,
-    MarketSource,
     ReportSource,
     Route,
     Source,
 )
 from actors.runtime.publishers import PublisherWatch
-from actors.runtime.resync import find_instrument, learn_working_orders, records_of
+from actors.runtime.resync import find_instrument, learn_working_orders
 from actors.runtime.schedule import Scheduler
 from actors.runtime.settings import check_role_settings
 from actors.runtime.state import StateStore
-from actors.runtime.tasks import AsyncHandler
+from actors.runtime.subscriptions import Subscriptions
 from exec.order import make_client_order_id
 from shm.book import BookSlab
 from shm.control import Control
 from shm.doorbell import BellSet
-from shm.enums import RecordKind, ReportKind, SegmentKind
+from shm.enums import ReportKind, SegmentKind
 from shm.instruments import Instrument, InstrumentTable
 from shm.metrics import Metrics
 from shm.positions import Position, PositionTable
 from shm.records import ReportRecord
-from shm.ring import BroadcastRing, Subscriber
 from shm.segment import Segment, SegmentSource
 from shm.spsc import Consumer, Producer, SpscRing
 
 #: Order of the sources of a mailbox: reports first (they change what may be quoted), then the market rings
 #: by priority, then intents, so that what a strategy decides in a pass leaves in the same pass.
 ORDER_REPORTS = 5
-ORDER_MARKET = 10  # times priority
+# ORDER_MARKET (actors.runtime.subscriptions) = 10 times priority
 ORDER_INTENTS = 60
 ORDER_COLD = 80
 
 #: States are saved with every that-many-th heartbeat.
 SAVE_BEATS = 10
-
-_KINDS = {
-    "on_book": RecordKind.BOOK,
-    "on_bbo": RecordKind.BBO,
-    "on_trade": RecordKind.TRADE,
-    "on_status": RecordKind.STATUS,
-    "on_mark": RecordKind.MARK,
-    "on_liquidation": RecordKind.LIQUIDATION,
-}
 
 MakeActor = Callable[[str, Context, Mapping[str, Any]], Actor]
 Notify = Callable[[dict[str, Any]], None]
@@ -111,21 +100,18 @@ class Host:
         self._publishers = PublisherWatch(self.control, self.moment, self.mailbox.deliver, self.resync)
         self.bindings: list[Binding] = []
         self.faults = FaultPolicy(self)
+        self._subscriptions = Subscriptions(self)
         self._by_id: dict[int, Binding] = {}
         self._shared: dict[str, Any] = {}
         self._slabs: dict[int, BookSlab] = {}
         self._positions: dict[int, PositionTable] = {}
         self._producers: dict[int, Producer] = {}
-        self._rings: dict[tuple[int, int], list[Binding]] = {}
-        self._ring_ids: dict[tuple[int, int], set[int]] = {}
         self._cyclers: list[Binding] = []
         self._beaters: list[Binding] = []
         self._savers: list[Binding] = []
         self._beats = 0
         self._acts = 0  # calls into actors that no drain made
         self._activity = (-1, -1, -1)
-        self._lapped = self.metrics.counter("ring.lapped")
-        self._conflated = self.metrics.counter("drain.conflated")
         base = make_client_order_id(spec.epoch, spec.slot, spec.incarnation, 0)
         self._ids = OrderIds(base)
 
@@ -261,7 +247,7 @@ class Host:
     async def begin(self, binding: Binding, reason: str) -> None:
         """Start one actor: state, positions and working orders first, records last."""
         actor, context = binding.actor, binding.context
-        subscriptions = list(actor.subscriptions())
+        subscriptions = self._subscriptions.wanted(binding)
         if reason == "restart" and context.can_send and not actor.is_critical:
             await learn_working_orders(self, binding)
         saved = self.states.load(binding.index, binding.spec.actor_id)
@@ -281,61 +267,14 @@ class Host:
         self.resync(subscriptions)
 
     def _bind(self, binding: Binding, instrument_ids: Sequence[int]) -> None:
-        actor = binding.actor
-        used = [name for name in HANDLERS if overridden(actor, name)]
-        for instrument_id in instrument_ids:
-            row = self.instruments.get(instrument_id)
-            ring = (row.slab, row.priority)
-            self._subscribe(ring)
-            if binding not in self._rings[ring]:
-                self._rings[ring].append(binding)
-            self._ring_ids[ring].add(instrument_id)
-        for name in used:
-            handler = self._handler(binding, name, conflate=name not in ("on_trade", "on_liquidation"))
-            # Strategies first: a gateway in the same worker books and matches after the decision.
-            route = Route(handler, binding, name, 1 if actor.is_critical else 0)
-            binding.routes.append(route)
-            for instrument_id in instrument_ids:
-                self.mailbox.add_route(_KINDS[name], instrument_id, route)
-        binding.on_report = self._handler(binding, "on_report", conflate=False)
-        if actor.wants_cycle:
+        self._subscriptions.bind(binding, instrument_ids)
+        binding.on_report = self._subscriptions.handler(binding, "on_report", conflate=False)
+        if binding.actor.wants_cycle:
             self._cyclers.append(binding)
         # Nothing runs in such an actor but what is counted as activity of the worker.
         binding.is_driven = not binding.tasks and binding not in self._beaters
         self._acts += 1
         binding.activate()
-
-    def _handler(self, binding: Binding, name: str, *, conflate: bool) -> Callable[[Any], object]:
-        handler = getattr(binding.actor, name)
-        if not inspect.iscoroutinefunction(handler):
-            return handler  # type: ignore[no-any-return]
-        made = AsyncHandler(
-            handler,
-            self.scheduler,
-            lambda error: self.faults.fail(binding, name, error),
-            conflate=conflate,
-            on_conflated=lambda: self._conflated.inc(1),
-        )
-        binding.tasks.append(made)
-        return made
-
-    def _subscribe(self, ring: tuple[int, int]) -> None:
-        if ring in self._rings:
-            return
-        self._rings[ring] = []
-        self._ring_ids[ring] = set()
-        feed_slot, priority = ring
-        payload = self.open(names.market_name(feed_slot, priority), SegmentKind.MARKET_RING).payload
-        broadcast = BroadcastRing.attach(payload)
-        if self.bells is not None:
-            broadcast.subscribe_slot(self.spec.slot)
-        source = MarketSource(
-            self.mailbox,
-            Subscriber(broadcast, worker_slot=-1 if self.bells is None else self.spec.slot),
-            ORDER_MARKET * priority,
-            lambda lost: self._on_lapped(ring, lost),
-        )
-        self.mailbox.add_source(source)
 
     def share(self, key: str, make: Callable[[], Any]) -> Any:
         """One object per worker and key, made on first use: what several actors of a role have in common."""
@@ -366,20 +305,8 @@ class Host:
         self.faults.call(binding, name, call, *args)
 
     def resync(self, instrument_ids: Sequence[int]) -> None:
-        """Dispatch STATUS and BOOK from the slab: after a lap, and to a subscriber that just started."""
-        for instrument_id in instrument_ids:
-            snapshot = self.slab_of(instrument_id).load(instrument_id)
-            if snapshot is None or snapshot.certificate.state == 0:
-                continue
-            for record in records_of(snapshot):
-                self.mailbox.deliver(record)
-
-    def _on_lapped(self, ring: tuple[int, int], lost: int) -> None:
-        self._lapped.inc(lost)
-        for binding in list(self._rings[ring]):
-            if binding.is_active:
-                self.faults.call(binding, "on_lapped", binding.actor.on_lapped, lost)
-        self.resync(sorted(self._ring_ids[ring]))
+        """Dispatch STATUS and BOOK of these instruments from the slab."""
+        self._subscriptions.resync(instrument_ids)
 
     def _on_report(self, report: ReportRecord) -> None:
         binding = self._by_id.get(report.actor_id)
@@ -408,12 +335,7 @@ class Host:
 
     def unbind(self, binding: Binding) -> None:
         """Take an actor's handlers out of the dispatch."""
-        self.mailbox.remove_routes(binding)
-        binding.routes.clear()
-        binding.end_tasks()
-        for bound in self._rings.values():
-            if binding in bound:
-                bound.remove(binding)
+        self._subscriptions.unbind(binding)
         if binding in self._cyclers:
             self._cyclers.remove(binding)
 
@@ -443,7 +365,8 @@ class Host:
         self.slot.heartbeat_ns = now
         self.slot.cycles = self.mailbox.cycles
         self.slot.cycle_ns_max = self.mailbox.cycle_ns_max
-        self._publishers.look(self._ring_ids)
+        self._publishers.look(self._subscriptions.rings)
+        self._subscriptions.look(self.bindings)
         for binding in self._beaters:
             if binding.is_active:
                 self.faults.call(binding, "on_heartbeat", binding.actor.on_heartbeat, now)

@@ -171,6 +171,8 @@ class WorkerSpec:
         sentinel_slot: worker slot of the sentinel, -1 = none (paper).
         sentinel: settings of the sentinel itself, in its own spec only (`engine.sentinel`).
         instrument_capacity: rows of the instrument table, the slabs and the position tables.
+        is_standby: wait to become this worker instead of being it (`actors.runtime.standby`).
+        operator: an operator's commands that are in force (`OPERATOR_COMMANDS`), done before anything else.
         bell_age_ns: how long a record may stay unsignaled while the frames of its socket read go on.
         drain, machine: how it drains; what it asks of the machine.
     """
@@ -200,6 +202,8 @@ class WorkerSpec:
     sentinel: dict[str, Any] = field(default_factory=dict)
     instrument_capacity: int = 256
     start_reason: StartReason = "start"
+    is_standby: bool = False
+    operator: list[dict[str, Any]] = field(default_factory=list)
     bell_age_ns: int = 20_000
     drain: DrainSpec = field(default_factory=DrainSpec)
     machine: MachineSpec = field(default_factory=MachineSpec)

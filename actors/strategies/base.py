@@ -8,7 +8,9 @@ from typing import Any
 from actors.errors import ActorError, SettingsError
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context
+from feeds.names import fits, is_pattern
 from feeds.venues import get_adapter
+from shm.enums import InstrumentStatus
 from shm.errors import UnitsError
 from shm.instruments import Instrument
 from shm.units import floor_to_step, parse_units
@@ -20,27 +22,32 @@ def choose_instruments(context: Context, venue: str | None, wanted: str | Sequen
     Args:
         context: gives the instrument table.
         venue: adapter name that limits the choice, None = all venues.
-        wanted: "all", or canonical names or venue symbols.
+        wanted: "all", or canonical names or venue symbols, or patterns of them (`*-USDT-PERP`), which may
+            mean nothing yet.
 
     Raises:
         ActorError: a name that no or several instruments have, or nothing to trade.
     """
     venue_id = None if venue is None else get_adapter(venue).venue_id
-    rows = [row for row in context.instruments if venue_id is None or row.venue_id == venue_id]
+    rows = [
+        row
+        for row in context.instruments
+        if row.status != InstrumentStatus.RETIRED and venue_id in (None, row.venue_id)
+    ]
     if wanted == "all":
         if not rows:
             raise ActorError(
                 f"actor {context.name}: the instrument table is empty (is the reference actor up?)"
             )
         return rows
-    chosen = []
+    chosen: dict[int, Instrument] = {}
     for name in wanted:
-        found = [row for row in rows if name in (row.symbol, row.canonical)]
-        if len(found) != 1:
+        found = [row for row in rows if fits(row, [name])]
+        if len(found) != 1 and not is_pattern(name):
             what = "unknown instrument" if not found else "several instruments are called"
             raise ActorError(f"actor {context.name}: {what} {name!r}")
-        chosen.append(found[0])
-    return chosen
+        chosen.update((row.instrument_id, row) for row in found)
+    return list(chosen.values())
 
 
 def quantity_of(instrument: Instrument, quantity: str, notional: str, price_units: int) -> int:
@@ -76,7 +83,12 @@ def quantity_of(instrument: Instrument, quantity: str, notional: str, price_unit
 
 
 class Strategy(Actor):
-    """Base of strategies: `instruments` is filled before the first handler runs."""
+    """Base of strategies: `instruments` is filled before the first handler runs.
+
+    An instrument that the venue lists later, or lists again with other terms, joins `instruments` when
+    "all", a pattern or a name in the settings means it; `on_listed` is where a strategy prepares for it. One
+    that ends stays: its book says so (a STATUS record, DESYNC).
+    """
 
     def __init__(self, context: Context, settings: Mapping[str, Any]) -> None:
         super().__init__(context, settings)
@@ -88,7 +100,7 @@ class Strategy(Actor):
         return None if venue is None else str(venue)
 
     def wanted(self) -> str | Sequence[str]:
-        """Names of the instruments to trade, or "all"."""
+        """Names or patterns of the instruments to trade, or "all"."""
         wanted: str | Sequence[str] = self.settings.get("instruments", "all")
         return wanted
 
@@ -97,3 +109,14 @@ class Strategy(Actor):
         rows = choose_instruments(self.context, self.venue(), self.wanted())
         self.instruments = {row.instrument_id: row for row in rows}
         return list(self.instruments)
+
+    def follows(self, instrument: Instrument) -> bool:
+        """Whether the settings mean an instrument that is new."""
+        venue, wanted = self.venue(), self.wanted()
+        if venue is not None and get_adapter(venue).venue_id != instrument.venue_id:
+            return False
+        return wanted == "all" or fits(instrument, wanted)
+
+    def on_listed(self, instrument: Instrument) -> None:
+        """Trade it from now on."""
+        self.instruments[instrument.instrument_id] = instrument

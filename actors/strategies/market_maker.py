@@ -214,7 +214,8 @@ class MarketMaker(Strategy):
                 self.makers[instrument_id].inventory_units = position.quantity_units
         for order in working_orders.values():
             maker = self.makers.get(order.instrument_id)
-            if maker is None:
+            if maker is None:  # it was replaced by one with other terms, or is quoted no more
+                self.context.cancel(order.client_order_id)
                 continue
             quote = maker.bid if order.side == _BUY else maker.ask
             if quote.order_id:
@@ -223,6 +224,15 @@ class MarketMaker(Strategy):
                 quote.order_id = order.client_order_id
         for maker in self.makers.values():
             maker.volatility = self._volatility.get(maker.instrument.symbol, 0)
+
+    def on_listed(self, instrument: Instrument) -> None:
+        """Quote it as soon as its book is LIVE."""
+        super().on_listed(instrument)
+        maker = self.makers[instrument.instrument_id] = Maker(instrument)
+        maker.volatility = self._volatility.get(instrument.symbol, 0)
+        position = self.context.position(instrument.instrument_id)
+        if position is not None:
+            maker.inventory_units = position.quantity_units
 
     def on_config(self, settings: Mapping[str, Any], generation: int) -> None:
         """Quote by new settings from the next book on."""

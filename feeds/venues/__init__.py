@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,15 @@ def get_adapters(name: str) -> list[VenueAdapter]:
         known = ", ".join(sorted([*ADAPTERS, *FAMILIES]))
         raise VenueError(f"unknown venue {name!r}; known venues: {known}")
     return [get_adapter(one) for one in FAMILIES.get(name, (name,))]
+
+
+def adapter_names(names: Sequence[str]) -> list[str]:
+    """Return the names of the adapters of these venues or families; of all venues when none is named.
+
+    Raises:
+        VenueError: as `get_adapters`.
+    """
+    return [adapter.name for name in names for adapter in get_adapters(name)] or list(ADAPTERS)
 
 
 def venue_name(venue_id: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.kit.account import journal_folder
 from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, until
 from tools.verbs.books import begin_books
 
@@ -28,6 +29,18 @@ instruments_max = 20
 listing_s = 1.0
 status = true
 connects_per_s = 50.0
+[[strategies]]
+name = "maker"
+kind = "market_maker"
+venue = "v"
+instruments = "all"
+[risk]
+max_order_notional = 50_000
+max_position_notional = 250_000
+max_exposure = 2_000_000
+orders_per_s = 2_000
+burst = 500
+max_open_orders = 8
 """
 
 
@@ -77,8 +90,16 @@ def test_books_come_and_go_with_the_venues_list_its_word_and_an_operators_hand(
         venue.communicate()
 
 
+def quoted(run: EngineRun) -> set[str]:
+    """Instruments that an order was sent for."""
+    argv = [*COMMAND, "journal", "cat", str(journal_folder(run)), "--kind", "SENT", "--json"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, check=True)
+    return {orjson.loads(line)["instrument"] for line in done.stdout.splitlines()}
+
+
 def _follow(run: EngineRun, books: Books, ready: dict[str, Any], adapter: str) -> None:
     until(lambda: books.states().count("LIVE") == 4, "the new listing has a LIVE book too")
+    until(lambda: len(quoted(run)) == 4, "the maker quotes it as well")
     until(lambda: ("DESYNC", "DELISTED") in books.now().values(), "the delisted one's book has ended")
     until(lambda: books.states().count("LIVE") == 4, "it came back by itself")
     symbol = ready["symbols"][0]

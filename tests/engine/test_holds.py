@@ -69,26 +69,42 @@ def test_an_instrument_is_found_by_either_name_and_by_its_venue() -> None:
         find_instrument("ETHUSDT", gone, VENUES)
 
 
-def test_a_quarantine_is_told_kept_in_the_log_and_told_again_to_a_feed_that_came_back() -> None:
+def test_a_quarantine_is_told_kept_in_the_log_and_given_to_the_next_process_before_it_begins() -> None:
     feed = Feed()
     answer = feed.change("quarantine", "ETHUSDT", "looks odd")
     assert (answer["venue"], answer["symbol"], answer["is_held"]) == ("by", "ETHUSDT", True)
     assert feed.events == ["by:ETHUSDT: quarantine by hand: looks odd"]
-    feed.answers = False
+    (given,) = feed.holds.on_begin(feed.slot)
+    assert (given["do"], given["instrument_id"], given["reason"]) == ("quarantine", 2, "looks odd")
+    assert feed.holds.on_begin(feed.slot + 1) == []
     heir: Any = feed
     feed.holds.on_ready(heir)
-    assert [(m["do"], m["instrument_id"], m["reason"]) for m in feed.told] == [
-        ("quarantine", 2, "looks odd")
-    ] * 2
+    assert [m["do"] for m in feed.told] == ["quarantine"], "it knows already"
 
 
-def test_a_release_is_not_told_again() -> None:
+def test_a_release_is_not_given_to_the_next_process() -> None:
     feed = Feed()
     feed.change("quarantine", "ETHUSDT")
     feed.change("release", "ETHUSDT")
+    assert feed.holds.on_begin(feed.slot) == []
     heir: Any = feed
     feed.holds.on_ready(heir)
     assert [m["do"] for m in feed.told] == ["quarantine", "release"]
+
+
+def test_what_changed_while_a_process_began_is_told_when_it_is_up() -> None:
+    feed = Feed()
+    feed.change("quarantine", "ETHUSDT")
+    feed.holds.on_begin(feed.slot)
+    feed.told.clear()
+    feed.lifecycle.state = WorkerState.STARTING
+    for act, name in (("release", "ETHUSDT"), ("quarantine", "by:BTCUSDT")):
+        with pytest.raises(EngineError, match="is not up; it will be told when it is"):
+            feed.change(act, name)
+    feed.answers = False
+    heir: Any = feed
+    feed.holds.on_ready(heir)
+    assert [(m["do"], m["instrument_id"]) for m in feed.told] == [("release", 2), ("quarantine", 1)]
 
 
 def test_a_feed_that_does_not_answer_or_is_not_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

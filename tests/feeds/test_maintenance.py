@@ -116,7 +116,7 @@ def test_the_named_end_opens_a_venue_that_says_nothing_more() -> None:
     rig.update()
     assert rig.state(rig.symbol) == "STALE"
     rig.utc_ns += 61 * SECOND
-    rig.session._clock.has_jumped(rig.now_ns)
+    rig.session._clock.look(rig.now_ns)
     rig.timer(SECOND // 10)
     rig.update()
     assert rig.state(rig.symbol) == "LIVE"

@@ -401,3 +401,22 @@ def test_a_notice_is_kept_once_over_two_lines_and_again_when_it_is_told_again() 
     for connection in (0, 1, 0, 1):
         findings.control(event, connection)
     assert len(findings.notices) == 2
+
+
+def test_a_late_timer_gives_up_no_hole_that_an_unread_line_fills() -> None:
+    rig = lines_rig()
+    live(rig)
+    rig.timer()
+    at(rig, 103, 102, 0)  # ahead of a hole
+    rig.timer(2 * SECOND)  # the loop did not run; what the other line brought waits in its socket
+    assert rig.state() == "LIVE"
+    for last in (101, 102, 103):
+        at(rig, last, last - 1, 1)
+    rig.timer()
+    statistics = rig.session.statistics()
+    assert (rig.state(), statistics["gaps"], statistics["waits_over"]) == ("LIVE", 0, 0)
+    at(rig, 105, 104, 0)
+    rig.timer(2 * SECOND)
+    rig.timer()
+    assert rig.state() != "LIVE"
+    assert rig.session.statistics()["gaps"] == 1, "nobody filled it"

@@ -20,7 +20,7 @@ from shm.records import MarketRecord
 from tests.kit.books import rebuild, rebuild_books
 from tests.kit.feed_rig import SECOND, SLOT, Rig, depth, plain, snapshot_body, trade
 
-BTC = "BTCUSDT"
+BTC, ETH = "BTCUSDT", "ETHUSDT"
 RECORDED = ["usdm_4_symbols_20210722.gz", "usdm_btcusdt_20240808.gz", "usdm_ethusdt_20240808.gz"]
 
 
@@ -89,7 +89,7 @@ def test_a_snapshot_older_than_the_buffer_is_asked_for_again() -> None:
 
 
 def test_a_snapshot_request_that_fails_or_is_not_answered_is_repeated() -> None:
-    rig = Rig(settings=SessionSettings(snapshot_timeout_ns=5 * SECOND))
+    rig = Rig(settings=SessionSettings(snapshot_timeout_ns=5 * SECOND, late_ns=0))
     rig.frame(depth(BTC, 95, 98, 90))
     rig.session.on_snapshot_failed(rig.number(BTC), "status 500", rig.now_ns)
     rig.timer(SECOND)
@@ -120,7 +120,7 @@ def fifty_bids(best: int) -> list[list[str]]:
 
 
 def test_a_market_that_left_what_a_shallow_snapshot_knew_is_begun_anew_deeper() -> None:
-    rig = Rig()
+    rig = Rig(settings=SessionSettings(late_ns=0))
     rig.frame(depth(BTC, 95, 100, 90))
     rig.snapshot(BTC, snapshot_body(100, fifty_bids(9900), [["101.00", "1.000"]]))
     assert rig.state() == "LIVE"
@@ -423,14 +423,57 @@ def test_silence_of_a_connection_makes_its_books_stale_and_asks_for_a_new_one() 
     assert rig.state() == "LIVE"
 
 
-@pytest.mark.parametrize("jump", [-SECOND, 5 * SECOND])
-def test_a_timer_that_leaps_makes_books_stale(jump: int) -> None:
-    rig = Rig(settings=SessionSettings(silence_ns=0, reconnect_silence_ns=0))
+@pytest.mark.parametrize("jump", [-SECOND, 60 * SECOND])
+def test_a_timer_that_leaps_makes_books_stale_whatever_comes(jump: int) -> None:
+    rig = Rig()
     rig.live()
     rig.timer(SECOND)
     assert rig.state() == "LIVE"
     rig.timer(jump)
     assert (rig.state(), reason(rig)) == ("STALE", BookReason.CLOCK)
+
+
+def two_lines() -> Rig:
+    """Two books LIVE on a connection each, and a punctual timer so far."""
+    rig = Rig(streams={ETH: 1})
+    for symbol, connection in ((BTC, 0), (ETH, 1)):
+        rig.frame(depth(symbol, 95, 100, 94), connection)
+        rig.snapshot(symbol, snapshot_body(100))
+    rig.timer()
+    assert (rig.state(BTC), rig.state(ETH)) == ("LIVE", "LIVE")
+    return rig
+
+
+@pytest.mark.parametrize("seconds", [1, 4, 9])
+def test_a_late_timer_condemns_nothing_that_waits_in_a_socket(seconds: int) -> None:
+    rig = two_lines()
+    rig.timer(seconds * SECOND)  # the loop did not run, and its timer comes before its sockets
+    assert (rig.state(BTC), rig.state(ETH)) == ("LIVE", "LIVE")
+    rig.frame(trade(BTC), 0)
+    rig.frame(depth(ETH, 101, 105, 100), 1)
+    rig.timer()
+    assert (rig.state(BTC), rig.state(ETH)) == ("LIVE", "LIVE")
+    statistics = rig.session.statistics()
+    assert (statistics["silences"], statistics["clock_jumps"]) == (0, int(seconds > 2))
+
+
+def test_what_is_silent_once_the_sockets_were_read_was_silent() -> None:
+    rig = two_lines()
+    rig.timer(9 * SECOND)
+    rig.frame(trade(BTC), 0)
+    rig.timer()
+    assert rig.state(BTC) == "LIVE"
+    assert rig.state(ETH) == "STALE"
+    assert rig.session.statistics()["silences"] == 1
+    rig.frame(depth(ETH, 101, 105, 100), 1)
+    assert rig.state(ETH) == "LIVE"
+
+
+def test_a_timer_that_is_always_late_judges_every_other_time() -> None:
+    rig = two_lines()
+    for _ in range(4):
+        rig.timer(SECOND)
+    assert (rig.state(BTC), rig.state(ETH)) == ("STALE", "STALE")
 
 
 def test_a_wall_clock_that_leaps_makes_books_stale() -> None:

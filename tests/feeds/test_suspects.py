@@ -30,7 +30,7 @@ class Judged(Rig):
 
     def __init__(self, **rules: Any) -> None:
         validation = ValidationSettings(**{**OFF, "watch": WATCH, "window": 51, "warm_up": 10, **rules})
-        super().__init__([plain("BTCUSDT")], SessionSettings(validation=validation))
+        super().__init__([plain("BTCUSDT")], SessionSettings(validation=validation, late_ns=0))
         self.live()
         self.last, self.price, self.trades = 100, 0, 0
 
@@ -204,3 +204,15 @@ def test_what_is_held_by_hand_is_let_go_by_hand_alone() -> None:
     assert rig.session.suspects.release(0)
     rig.book()
     assert rig.state() == "LIVE"
+
+
+def test_an_operators_hand_holds_a_book_over_its_delisting_until_it_lets_go() -> None:
+    rig = Judged()
+    rig.session.suspects.quarantine(0, rig.now_ns, by_hand=True)
+    rig.session.suspects.retire(0, rig.now_ns)
+    rig.session.revive(0, rig.now_ns)
+    assert rig.session.suspects.holds(0)
+    rig.session.suspects.retire(0, rig.now_ns)
+    assert not rig.session.suspects.release(0), "a book that has ended is in no quarantine"
+    rig.session.revive(0, rig.now_ns)
+    assert not rig.session.suspects.holds(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from actors.market_data import MarketData
@@ -99,6 +100,7 @@ class Run:
         seed: int = 1,
         gateway: Mapping[str, Any] | None = None,
         state_dir: str = "",
+        operator: Iterable[dict[str, Any]] = (),
     ) -> None:
         self.markets = {symbol: Market(symbol, seed) for symbol in symbols}
         self.messages: list[dict[str, Any]] = []
@@ -114,7 +116,12 @@ class Run:
         feed = {"venue": VENUE, "adapter": VENUE, "symbols": list(self.markets), "priority": 1}
         specs = [
             WorkerSpec(
-                FEED, "feed", "feed", actors=[ActorSpec(1, "market_data", "feed", feed)], **self.common
+                FEED,
+                "feed",
+                "feed",
+                actors=[ActorSpec(1, "market_data", "feed", feed)],
+                operator=list(operator),
+                **self.common,
             ),
             WorkerSpec(TRADE, "trade", "trade", actors=actors, **self.common),
         ]
@@ -166,6 +173,19 @@ class Run:
         """The next diff of a symbol does not follow the one before."""
         self._inject(self.markets[symbol].depth(skip=5))
         self.world.settle()
+
+    def list(self, symbol: str, *, is_fed: bool = True, **terms: Any) -> int:
+        """The venue lists an instrument: a row, and its book if the feed takes it up; returns its id."""
+        (row,) = rows([symbol])
+        instrument_id = self.world.hosts[0].instruments.add(replace(row, **terms))
+        if is_fed:
+            session, now = self.feed.session, self.world.clock.virtual_ns
+            session.add_instrument(self.world.hosts[0].instruments.get(instrument_id), 0, now)
+            market = self.markets[symbol] = Market(symbol, 1)
+            self._inject(market.depth())
+            session.on_snapshot(instrument_id, market.snapshot(), now)
+            self.world.settle()
+        return instrument_id
 
     def _inject(self, frame: bytes) -> None:
         self.feed.inject(frame, self.world.clock.virtual_ns)

@@ -159,6 +159,19 @@ class Faulty(Everything):
             raise RuntimeError("bad arithmetic")
 
 
+def test_a_book_in_quarantine_since_before_its_feed_began_is_not_live_for_a_moment() -> None:
+    held = {"op": "operator", "number": 1, "do": "quarantine", "instrument_id": 0, "reason": "by hand"}
+    run = Run({"noting": Noting}, symbols=["AAAUSDT"], operator=[held])
+    run.step(50)
+    noting = run.actor("noting")
+    assert isinstance(noting, Noting)
+    assert noting.states[-1] == BookState.STALE
+    assert BookState.LIVE not in noting.states
+    assert run.feed.session.suspects.release(0)
+    run.step(2)
+    assert noting.states[-1] == BookState.LIVE
+
+
 def test_a_raising_strategy_loses_its_orders_and_comes_back_the_others_go_on() -> None:
     Faulty.raised = 0
     run = Run({"faulty": Faulty, "noting": Noting})

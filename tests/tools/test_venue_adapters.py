@@ -25,7 +25,7 @@ CASES = [
     ("bybit_linear", "orderbook.200", 2, {"every_change": True}),
     ("bybit_linear", "orderbook.1", 0, {}),
     ("bybit_spot", "orderbook.200", 2, {}),
-    ("bybit", "orderbook.1000", 4, {}),
+    ("bybit", "orderbook.1000", 3, {}),
 ]
 
 

@@ -19,7 +19,7 @@ import orjson
 from feeds.session import FeedSession
 from feeds.settings import SessionSettings
 from feeds.validation import Severity, ValidationSettings
-from feeds.venues import ADAPTERS, get_adapters
+from feeds.venues import adapter_names, get_adapters
 from profiles.machine import machine_facts
 from shm.enums import BookState
 from tools.bench.common import OURS, BenchResult, Goal, Measurement
@@ -95,7 +95,7 @@ def bench_feed(
         VenueError: an unknown venue.
     """
     load = load or Load()
-    names = [a.name for venue in venues for a in get_adapters(venue)] or list(ADAPTERS)
+    names = adapter_names(venues)
     results: list[Measurement] = []
     absent: dict[str, str] = {}
     notes = [

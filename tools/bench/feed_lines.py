@@ -24,7 +24,7 @@ from picows import WSFrame, WSTransport
 
 from feeds.core import MessageKind
 from feeds.transport.websocket import FeedListener
-from feeds.venues import ADAPTERS, get_adapter, get_adapters
+from feeds.venues import adapter_names, get_adapter
 from profiles.machine import machine_facts
 from shm.clock import now_ns
 from tools.bench import feed_relay as relay
@@ -75,7 +75,7 @@ def bench_lines(
         VenueError: an unknown venue.
     """
     load = load or Load()
-    names = [a.name for venue in venues for a in get_adapters(venue)] or list(ADAPTERS)
+    names = adapter_names(venues)
     results: list[Measurement] = []
     absent: dict[str, str] = {}
     for name in names:

@@ -7,7 +7,6 @@ verification is SHA-256 of the same file, which no proof against replaced files 
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,9 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.pm_qos import PmQos
 from exec.entries import INTENT_ENTRY_BYTES
-from profiles.machine import machine_facts
 from shm.enums import JournalKind
 from shm.journal import Journal
 from shm.journal_files import file_name, map_to_read, map_to_write
@@ -27,6 +24,7 @@ from shm.journal_reader import JournalFollower
 from shm.journal_verify import verify
 from tools.bench import memory_loops as loops
 from tools.bench.common import OURS, BenchResult, Goal, Measurement, paired_runs
+from tools.bench.quiet_core import quiet_core
 from tools.bench.steps import Step, measured, nothing, repeated_with
 
 Costs = npt.NDArray[np.int64]
@@ -160,20 +158,11 @@ def bench_journal(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
         runs: how often each contender is measured.
         hold_pm_qos: keep the cores out of deep idle states meanwhile, if permitted.
     """
-    cores = os.sched_getaffinity(0)
-    qos = PmQos()
-    if hold_pm_qos:
-        qos.hold()
-    try:
-        os.sched_setaffinity(0, {min(cores)})
+    with quiet_core(hold_pm_qos=hold_pm_qos) as core:
         with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
             results = [*append_results(Path(first), runs), *file_results(Path(second), runs)]
-    finally:
-        os.sched_setaffinity(0, cores)
-        pm_qos = qos.describe()
-        qos.release()
     took = next(r.median for r in results if r.metric == "verify_ms_per_file")
     goal = Goal(
         f"verify a full file of {FILE_BYTES >> 20} MiB, seconds", took / 1e3, VERIFY_S, at_least=False
     )
-    return BenchResult("journal", machine_facts(pm_qos=pm_qos), results, NOTES, goals=[goal])
+    return BenchResult("journal", core.facts, results, NOTES, goals=[goal])

@@ -13,8 +13,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from engine.pm_qos import PmQos
-from profiles.machine import machine_facts
 from shm.book import BookReader
 from shm.control import Control
 from shm.counters import Counter
@@ -40,6 +38,7 @@ from tools.bench.memory_rigs import (
     make_levels,
     make_slab,
 )
+from tools.bench.quiet_core import quiet_core
 from tools.bench.steps import ROUNDS, Step, measured, nothing, per_round, repeated, repeated_with
 
 PARKED_WORKERS = 8
@@ -273,19 +272,9 @@ def bench_memory(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
         runs: how often each contender of a step is measured.
         hold_pm_qos: keep the cores out of deep idle states meanwhile, if permitted.
     """
-    cores = os.sched_getaffinity(0)
-    qos = PmQos()
-    if hold_pm_qos:
-        qos.hold()
-    try:
-        os.sched_setaffinity(0, {min(cores)})
+    with quiet_core(hold_pm_qos=hold_pm_qos) as core:
         rings = Rings()
         steps = [*publish_steps(rings), *drain_steps(rings), *hand_over_steps(rings), *book_steps()]
         results = measured([*steps, *meter_steps(), parked_step(), *pair_steps()], runs)
-        others, notes = fan_out(runs, max(cores))
-    finally:
-        os.sched_setaffinity(0, cores)
-        pm_qos = qos.describe()
-        qos.release()
-    facts = machine_facts(pm_qos=pm_qos)
-    return BenchResult("memory", facts, [*results, *others], (*NOTES, *notes, *PAIR_NOTES))
+        others, notes = fan_out(runs, core.other)
+    return BenchResult("memory", core.facts, [*results, *others], (*NOTES, *notes, *PAIR_NOTES))

@@ -7,7 +7,6 @@ write it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.pm_qos import PmQos
-from profiles.machine import machine_facts
 from shm.book import BookReader, BookSlab, Certificate, TradeTotals
 from shm.clock import now_ns
 from shm.enums import BookState
@@ -24,6 +21,7 @@ from shm.instruments import Instrument
 from shm.merged import MergedBook
 from tools.bench import memory_loops as loops
 from tools.bench.common import OURS, BenchResult
+from tools.bench.quiet_core import quiet_core
 from tools.bench.steps import Step, measured
 
 VENUES = 3
@@ -157,15 +155,6 @@ def bench_merged(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
         runs: how often each contender of a step is measured.
         hold_pm_qos: keep the cores out of deep idle states meanwhile, if permitted.
     """
-    cores = os.sched_getaffinity(0)
-    qos = PmQos()
-    if hold_pm_qos:
-        qos.hold()
-    try:
-        os.sched_setaffinity(0, {min(cores)})
+    with quiet_core(hold_pm_qos=hold_pm_qos) as core:
         results = measured(merged_steps(Books()), runs)
-    finally:
-        os.sched_setaffinity(0, cores)
-        pm_qos = qos.describe()
-        qos.release()
-    return BenchResult("merged", machine_facts(pm_qos=pm_qos), results, NOTES)
+    return BenchResult("merged", core.facts, results, NOTES)

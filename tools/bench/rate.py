@@ -19,8 +19,6 @@ from mmap import mmap
 
 import numpy as np
 
-from engine.pm_qos import PmQos
-from profiles.machine import machine_facts
 from shm.clock import now_ns
 from shm.enums import RateLane, RateScope, RateUnit
 from shm.rate_ledger import RateLedger
@@ -28,6 +26,7 @@ from shm.rate_rules import SECOND_NS, RateRule
 from tools.bench import rate_loops as loops
 from tools.bench.common import OURS, BenchResult, Goal, Measurement
 from tools.bench.floor import wait_until
+from tools.bench.quiet_core import quiet_core
 from tools.bench.steps import Step, measured, nothing, per_round, repeated_with
 from tools.bench.valkey import ValkeyProcess
 
@@ -299,24 +298,15 @@ def bench_rate(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
         runs: how often each contender of a step is measured.
         hold_pm_qos: keep the cores out of deep idle states meanwhile, if permitted.
     """
-    cores = os.sched_getaffinity(0)
-    qos = PmQos()
     absent: dict[str, str] = {}
-    if hold_pm_qos:
-        qos.hold()
-    try:
-        os.sched_setaffinity(0, {min(cores)})
-        results = [*measured(take_steps(), runs), *contended(runs, max(cores))]
+    with quiet_core(hold_pm_qos=hold_pm_qos) as core:
+        results = [*measured(take_steps(), runs), *contended(runs, core.other)]
         try:
-            results += in_valkey(runs, max(cores))
+            results += in_valkey(runs, core.other)
         except RuntimeError as error:
             absent[VALKEY] = str(error)
-        results += cancels(runs, max(cores))
-    finally:
-        os.sched_setaffinity(0, cores)
-        pm_qos = qos.describe()
-        qos.release()
+        results += cancels(runs, core.other)
     medians = {r.metric: r.median for r in results if r.name == OURS}
     ratio = medians["cancel_answered_ns_p99_saturated"] / medians["cancel_answered_ns_p99_idle"]
     goal = Goal("cancel p99 under saturation at most twice the idle one", ratio, 2.0, at_least=False)
-    return BenchResult("rate", machine_facts(pm_qos=pm_qos), results, NOTES, absent, [goal])
+    return BenchResult("rate", core.facts, results, NOTES, absent, [goal])

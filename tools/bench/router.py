@@ -6,17 +6,15 @@ knows no lots, minimums and different contracts. A route is one call from Python
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
 
-from engine.pm_qos import PmQos
 from exec.router import E8, Outlet, find_route
-from profiles.machine import machine_facts
 from shm.enums import Side
 from shm.instruments import Instrument
 from tools.bench.common import OURS, BenchResult, Goal
+from tools.bench.quiet_core import quiet_core
 from tools.bench.steps import Step, measured
 
 DEPTH = 32
@@ -107,20 +105,11 @@ def bench_router(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
         runs: how often each contender of a step is measured.
         hold_pm_qos: keep the cores out of deep idle states meanwhile, if permitted.
     """
-    qos = PmQos()
-    if hold_pm_qos:
-        qos.hold()
-    cores = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {min(cores)})
+    with quiet_core(hold_pm_qos=hold_pm_qos) as core:
         results = measured(router_steps(), runs)
-    finally:
-        os.sched_setaffinity(0, cores)
-        pm_qos = qos.describe()
-        qos.release()
     goals = [
         Goal(f"{r.metric}: a route within 200 µs", r.median, TARGET_NS, at_least=False)
         for r in results
         if r.name == OURS
     ]
-    return BenchResult("router", machine_facts(pm_qos=pm_qos), results, NOTES, goals=goals)
+    return BenchResult("router", core.facts, results, NOTES, goals=goals)

@@ -37,17 +37,12 @@ from tools.venues.synthetic import AGGREGATE_TRADE, LIQUIDATION, STATISTICS
 from tools.venues.views import ViewMarket
 
 # (levels, whole book each time, interval ms, ms until a quiet stream repeats), "Public / Orderbook":
-# 1 each 10 ms, again after 3 s; 50 each 20 ms; 200 and 500 each 100 ms; 1000 each 200 ms; spot has no 500.
-DEPTHS = (1, 50, 200, 500, 1000)
-LINEAR_DEPTHS = (500,)
-VIEWS = (
-    (1, True, 10, 3000),
-    (50, False, 20, 0),
-    (200, False, 100, 0),
-    (500, False, 100, 0),
-    (1000, False, 200, 0),
-)
-REST_VIEW = 4
+# 1 each 10 ms, again after 3 s; 50 each 20 ms; 200 each 100 ms; 1000 each 200 ms.
+DEPTHS = (1, 50, 200, 1000)
+VIEWS = ((1, True, 10, 3000), (50, False, 20, 0), (200, False, 100, 0), (1000, False, 200, 0))
+REST_VIEW = 3
+#: What 1000 replaced in linear: only a recording has it.
+RECORDED_DEPTH = 500
 KINDS: tuple[tuple[int, str], ...] = ((AGGREGATE_TRADE, "publicTrade"), (STATISTICS, "tickers"))
 LIQUIDATIONS = "allLiquidation"
 RECORDED_KINDS = frozenset({"kline", "liquidation"})
@@ -132,10 +127,11 @@ class Bybit(VenueProtocol):
         for topic, name in zip(args, names, strict=True):
             if name in client.subscriptions:
                 return f"error:already subscribed,topic:{topic}"
-            if self.make_stream(name) is None:
-                return "error:handler not found"
-            if self.source.resolve(name) is None:
-                return f"Invalid symbol :[{topic}]"
+            is_known = self.make_stream(name) is not None
+            if is_known and self.source.resolve(name) is not None:
+                continue
+            is_gone = topic.startswith(f"orderbook.{RECORDED_DEPTH}.")
+            return f"Invalid symbol :[{topic}]" if is_known and not is_gone else "error:handler not found"
         held = sum(len(name) - len(category) + 2 for name in client.subscriptions)
         if held + sum(len(topic) + 3 for topic in args) > ARGS_CHARACTERS_MAX:
             return f"error:args length of a connection is limited to {ARGS_CHARACTERS_MAX}"
@@ -225,7 +221,8 @@ class Bybit(VenueProtocol):
         kind, _, rest = topic.partition(".")
         if kind == "orderbook":
             depth, _, rest = rest.partition(".")
-            if depth.isdigit() and has_depth(category, int(depth)) and rest:
+            known = (*DEPTHS, RECORDED_DEPTH) if category == LINEAR else DEPTHS
+            if depth.isdigit() and int(depth) in known and rest:
                 return Stream(name, f"orderbook.{depth}", b"")
             return None
         is_known = kind in ("publicTrade", "tickers", *RECORDED_KINDS)
@@ -251,8 +248,7 @@ class Bybit(VenueProtocol):
     def view_streams(self, item: VenueInstrument) -> Iterator[tuple[int, str]]:
         """Yield (number of the view, stream name) of the order book topics."""
         for number, depth in enumerate(DEPTHS):
-            if has_depth(item.category, depth):
-                yield number, f"{item.category}/orderbook.{depth}.{item.symbol}"
+            yield number, f"{item.category}/orderbook.{depth}.{item.symbol}"
 
     def common_streams(self) -> Iterator[str]:
         """Yield the topic of the venue's status."""
@@ -286,11 +282,6 @@ class Bybit(VenueProtocol):
     def capture_codec(self) -> CaptureCodec:
         """Return the reader of this venue's recorded frames."""
         return BybitCodec(self.served)
-
-
-def has_depth(category: str, depth: int) -> bool:
-    """Say whether a category has an order book topic of so many levels."""
-    return depth in DEPTHS and (category == LINEAR or depth not in LINEAR_DEPTHS)
 
 
 def conn_id(client: Subscriber) -> str:

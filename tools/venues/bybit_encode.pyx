@@ -95,9 +95,8 @@ cdef char* put_uuid(char* p, uint64_t number) noexcept:
 
 
 # Names of the views, in the order of a market's views: linear and spot have the same numbers.
-cdef const char* TOPIC[5]
-TOPIC[0], TOPIC[1], TOPIC[2] = b"orderbook.1.", b"orderbook.50.", b"orderbook.200."
-TOPIC[3], TOPIC[4] = b"orderbook.500.", b"orderbook.1000."
+cdef const char* TOPIC[4]
+TOPIC[0], TOPIC[1], TOPIC[2], TOPIC[3] = b"orderbook.1.", b"orderbook.50.", b"orderbook.200.", b"orderbook.1000."
 
 
 cdef class BybitEncoder(Encoder):

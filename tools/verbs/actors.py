@@ -12,11 +12,12 @@ from rich.console import RenderableType
 from engine.errors import ControlError
 from engine.run_file import RunNote
 from tools.attach import ask
-from tools.live import Options, Show, Window, run_show
+from tools.live import Options, Show, Window
 from tools.outside import draw
 from tools.outside.actors import ActorName, ActorReader, ActorRow
 from tools.outside.draw import BAD, DIM, GOOD, NONE, WARN, Cell, Column
 from tools.outside.options import Count, Interval, Name, Once, State, begin, make_options
+from tools.outside.screens import show_session
 from tools.outside.session import RunLook
 from tools.outside.workers import Machine, WorkerRow
 
@@ -180,7 +181,4 @@ def actors(
         state,
         lambda view, rates, note: ActorReader(view, rates, machine, learn_names(note)).look,
     )
-    try:
-        return run_show(make_show(session.look, options), options)
-    finally:
-        session.close()
+    return show_session(session, lambda look: make_show(look, options), options)

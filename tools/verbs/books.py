@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from engine.run_file import RunNote
-from tools.live import Options, Show, Window, run_show
+from tools.live import Options, Show, Window
 from tools.outside import draw
 from tools.outside.books import BUSY, BookReader, BookRow, Level, NoSuchBookError, SideTotals, sort_books
 from tools.outside.draw import BAD, DIM, GOOD, NONE, WARN, Cell, Column
@@ -19,11 +20,13 @@ from tools.outside.merged import MergedReader, MergedRow
 from tools.outside.merged_view import make_show as make_merged_show
 from tools.outside.options import Count, Interval, Name, Once, State, begin, make_options
 from tools.outside.rates import Rates
+from tools.outside.screens import show_session
 from tools.outside.session import Reader, RunLook, Session
 from tools.outside.view import RunView
 from tools.outside.workers import Machine
 from tools.quarantine import ACTS, change
 
+Row = TypeVar("Row")
 Sort = Literal["name", "rate", "age", "spread", "state"]
 
 DEPTH = 5
@@ -187,50 +190,50 @@ def make_show(
     )
 
 
-def begin_books(name: str | None, state: Any, patterns: list[str], depth: int) -> Session[BookRow]:
-    """A session over the chosen books.
+class Chooser(Protocol[Row]):
+    """A reader whose rows are chosen by name."""
+
+    def choose(self) -> object:
+        """Choose; raises NoSuchBookError when nothing is called that."""
+
+    def look(self) -> list[Row]:
+        """Read what is chosen."""
+
+
+def begin_chosen(
+    name: str | None, state: Path | None, make_chooser: Callable[[RunView, Rates], Chooser[Row]]
+) -> Session[Row]:
+    """A session over what is chosen by name; whether there is such a thing is asked at the first look only.
 
     Raises:
-        typer.BadParameter: no book fits a pattern.
+        typer.BadParameter: there is none.
     """
-    machine = Machine()
     checked = False
 
-    def make(view: RunView, rates: Rates, _note: RunNote) -> Reader[BookRow]:
+    def make(view: RunView, rates: Rates, _note: RunNote) -> Reader[Row]:
         nonlocal checked
-        reader = BookReader(view, rates, machine, patterns, depth)
+        chooser = make_chooser(view, rates)
         if not checked:
             checked = True
             try:
-                reader.choose()
+                chooser.choose()
             except NoSuchBookError as error:
                 raise typer.BadParameter(str(error)) from None
-        return lambda _workers: reader.look()
+        return lambda _workers: chooser.look()
 
     return begin(name, state, make)
 
 
-def begin_merged(name: str | None, state: Any, canonical: str, depth: int) -> Session[MergedRow]:
-    """A session over the merged view of one instrument.
-
-    Raises:
-        typer.BadParameter: no instrument is called that.
-    """
+def begin_books(name: str | None, state: Path | None, patterns: list[str], depth: int) -> Session[BookRow]:
+    """A session over the chosen books; raises typer.BadParameter when no book fits a pattern."""
     machine = Machine()
-    checked = False
+    return begin_chosen(name, state, lambda view, rates: BookReader(view, rates, machine, patterns, depth))
 
-    def make(view: RunView, _rates: Rates, _note: RunNote) -> Reader[MergedRow]:
-        nonlocal checked
-        reader = MergedReader(view, machine, canonical, depth)
-        if not checked:
-            checked = True
-            try:
-                reader.choose()
-            except NoSuchBookError as error:
-                raise typer.BadParameter(str(error)) from None
-        return lambda _workers: reader.look()
 
-    return begin(name, state, make)
+def begin_merged(name: str | None, state: Path | None, canonical: str, depth: int) -> Session[MergedRow]:
+    """A session over the merged view of one instrument; raises typer.BadParameter when there is none."""
+    machine = Machine()
+    return begin_chosen(name, state, lambda view, _rates: MergedReader(view, machine, canonical, depth))
 
 
 def books(
@@ -286,12 +289,7 @@ def books(
         if patterns:
             raise typer.BadParameter("--merged shows one instrument: leave out the patterns")
         view = begin_merged(name, state, merged, depth or wanted)
-        try:
-            return run_show(make_merged_show(view.look, options), options)
-        finally:
-            view.close()
+        return show_session(view, lambda look: make_merged_show(look, options), options)
     session = begin_books(name, state, patterns or [], depth or wanted)
-    try:
-        return run_show(make_show(session.look, options, sort, as_ladder=bool(patterns)), options)
-    finally:
-        session.close()
+    is_one = bool(patterns)
+    return show_session(session, lambda look: make_show(look, options, sort, as_ladder=is_one), options)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
 
-from tools.live import Options, Show, Window, run_show
+from tools.live import Options, Show
 from tools.outside import draw
 from tools.outside.budgets import BudgetReader, BudgetRow
 from tools.outside.draw import BAD, GOOD, NONE, WARN, Cell, Column
 from tools.outside.options import Count, Interval, Name, Once, State, begin, make_options
+from tools.outside.screens import show_session, table_show
 from tools.outside.session import RunLook
 from tools.outside.workers import Machine
 
@@ -64,11 +64,6 @@ def budget_lines(row: BudgetRow) -> list[list[Cell]]:
     return lines
 
 
-def all_lines(rows: list[BudgetRow]) -> list[list[Cell]]:
-    """Lines of the whole table."""
-    return [line for row in rows for line in budget_lines(row)]
-
-
 def budget_json(row: BudgetRow) -> dict[str, Any]:
     """One bucket as a JSON object."""
     return {**asdict(row), "stopped_ns": row.stopped_ns}
@@ -76,21 +71,15 @@ def budget_json(row: BudgetRow) -> dict[str, Any]:
 
 def make_show(look: Callable[[], RunLook[BudgetRow]], options: Options) -> Show[RunLook[BudgetRow]]:
     """What the verb shows of a session's looks."""
-
-    def picture(look: RunLook[BudgetRow], window: Window) -> RenderableType:
-        table = draw.make_table(COLUMNS, window.cut(all_lines(list(look.rows))), window.width)
-        return draw.page(look, draw.head(look, f"{len(look.rows)} rate limits", options.interval_s), table)
-
-    return Show(
-        look=look,
-        draw=picture,
-        head_lines=draw.page_lines,
-        row_count=lambda look: len(all_lines(list(look.rows))),
-        to_json=lambda look: {
-            **draw.document(look.facts, look, options.interval_s),
-            "rates": [budget_json(row) for row in look.rows],
-        },
-        ended=lambda look: look.ended,
+    return table_show(
+        look,
+        options,
+        COLUMNS,
+        key="rates",
+        noun="rate limits",
+        ordered=list,
+        lines_of=budget_lines,
+        json_of=budget_json,
     )
 
 
@@ -112,7 +101,4 @@ def rates(
     options = make_options(once, interval, json, count)
     machine = Machine()
     session = begin(name, state, lambda view, rates, _note: BudgetReader(view, rates, machine).look)
-    try:
-        return run_show(make_show(session.look, options), options)
-    finally:
-        session.close()
+    return show_session(session, lambda look: make_show(look, options), options)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import RenderableType
 
-from tools.live import Options, Show, Window, run_show
+from tools.live import Options, Show
 from tools.outside import draw
 from tools.outside.draw import BAD, DIM, GOOD, NONE, WARN, Cell, Column
 from tools.outside.options import Count, Interval, Name, Once, State, begin, make_options
 from tools.outside.rings import ReaderRow, RingReader, RingRow, sort_rings
+from tools.outside.screens import show_session, table_show
 from tools.outside.session import RunLook
 from tools.outside.workers import Machine
 
@@ -91,11 +91,6 @@ def ring_lines(ring: RingRow) -> list[list[Cell]]:
     return lines
 
 
-def all_lines(rows: list[RingRow]) -> list[list[Cell]]:
-    """Lines of the whole table."""
-    return [line for ring in rows for line in ring_lines(ring)]
-
-
 def ring_json(row: RingRow) -> dict[str, Any]:
     """One ring as a JSON object; its lag is that of the slowest reader."""
     return {**asdict(row), "lag": row.lag}
@@ -103,22 +98,15 @@ def ring_json(row: RingRow) -> dict[str, Any]:
 
 def make_show(look: Callable[[], RunLook[RingRow]], options: Options, sort: str) -> Show[RunLook[RingRow]]:
     """What the verb shows of a session's looks."""
-
-    def picture(look: RunLook[RingRow], window: Window) -> RenderableType:
-        lines = window.cut(all_lines(sort_rings(list(look.rows), sort)))
-        table = draw.make_table(COLUMNS, lines, window.width)
-        return draw.page(look, draw.head(look, f"{len(look.rows)} rings", options.interval_s), table)
-
-    return Show(
-        look=look,
-        draw=picture,
-        head_lines=draw.page_lines,
-        row_count=lambda look: len(all_lines(list(look.rows))),
-        to_json=lambda look: {
-            **draw.document(look.facts, look, options.interval_s),
-            "rings": [ring_json(row) for row in sort_rings(list(look.rows), sort)],
-        },
-        ended=lambda look: look.ended,
+    return table_show(
+        look,
+        options,
+        COLUMNS,
+        key="rings",
+        noun="rings",
+        ordered=lambda rows: sort_rings(rows, sort),
+        lines_of=ring_lines,
+        json_of=ring_json,
     )
 
 
@@ -143,7 +131,4 @@ def rings(
     options = make_options(once, interval, json, count)
     machine = Machine()
     session = begin(name, state, lambda view, rates, _note: RingReader(view, rates, machine).look)
-    try:
-        return run_show(make_show(session.look, options, sort), options)
-    finally:
-        session.close()
+    return show_session(session, lambda look: make_show(look, options, sort), options)

@@ -8,9 +8,9 @@ requests, of which nothing was done.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from exec.order_protocol import Action
+from exec.venues.meanings import OTHER, OTHER_REFUSED, Meaning
 from shm.enums import Reason
 
 SECOND_NS = 1_000_000_000
@@ -19,13 +19,6 @@ WAIT_NS = 10 * SECOND_NS
 BAN_NS = 60 * SECOND_NS
 TOO_MANY = frozenset((403, 418, 429))
 _BANNED_UNTIL = re.compile(r"until (\d{13})")
-
-
-class Meaning(NamedTuple):
-    """What a code means for us."""
-
-    reason: Reason
-    action: Action
 
 
 _A, _R = Action, Reason
@@ -70,7 +63,6 @@ MEANINGS: dict[int, Meaning] = {
     # What was wanted holds already.
     **_each(_R.NONE, _A.DONE, -4046, -4059, -4197, -5027),
 }
-_OTHER = Meaning(Reason.VENUE_REJECTED, Action.REFUSED)
 
 
 def meaning(code: int, text: str = "", status: int = 400) -> Meaning:
@@ -86,8 +78,8 @@ def meaning(code: int, text: str = "", status: int = 400) -> Meaning:
     if status == 503 and ("Service Unavailable" in text or "Internal error" in text):
         return Meaning(Reason.VENUE_BUSY, Action.WAIT)
     if status == 0 or status == 408 or status >= 500:
-        return Meaning(Reason.NONE, Action.ASK)
-    return _OTHER
+        return OTHER
+    return OTHER_REFUSED
 
 
 def wait_of(text: str, status: int, retry_after_ns: int, until_ms: int, utc_ns: int) -> int:

@@ -7,96 +7,84 @@ what no document was found for, taken from reports of other programs.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from exec.order_protocol import Action, RequestKind
+from exec.venues.meanings import OTHER, Meaning, codes, look_up
 from exec.venues.okx.facts import BUSY_WAIT_NS, RATE_WAIT_NS
 from shm.enums import Reason
-
-
-class Meaning(NamedTuple):
-    """What a code means for us."""
-
-    reason: Reason
-    action: Action
-    wait_ns: int = 0
-
 
 _A, _R = Action, Reason
 _RANGES_REFUSED: Final = ("51", "54", "59")
 
 
-def _each(reason: Reason, action: Action, *codes: int, wait_ns: int = 0) -> dict[str, Meaning]:
-    return {str(code): Meaning(reason, action, wait_ns) for code in codes}
-
-
 MEANINGS: Final[dict[str, Meaning]] = {
     # "Does not mean that the request was successful or failed, please check the request result"; all
     # operations failed without saying which and why is no better.
-    **_each(_R.NONE, _A.ASK, 1, 2, 50001, 50004, 50026, 51054, 51149, 51412, 63999, 64007),
+    **codes(_R.NONE, _A.ASK, 1, 2, 50001, 50004, 50026, 51054, 51149, 51412, 63999, 64007),
     # Overloaded: refused before the order was looked at.
-    **_each(_R.VENUE_BUSY, _A.WAIT, 50013, 50046, 50062, wait_ns=BUSY_WAIT_NS),
-    **_each(_R.VENUE_LIMIT, _A.WAIT, 50011, 50040, 50061, 60014, 60023, wait_ns=RATE_WAIT_NS),
+    **codes(_R.VENUE_BUSY, _A.WAIT, 50013, 50046, 50062, wait_ns=BUSY_WAIT_NS),
+    **codes(_R.VENUE_LIMIT, _A.WAIT, 50011, 50040, 50061, 60014, 60023, wait_ns=RATE_WAIT_NS),
     # The time of the request, or its expTime.
-    **_each(_R.VENUE_CLOCK, _A.RESYNC_TIME, 50102, 50107, 50112, 60004, 60006),
-    **_each(_R.VENUE_CLOCK, _A.REFUSED, 50036, 50037),
+    **codes(_R.VENUE_CLOCK, _A.RESYNC_TIME, 50102, 50107, 50112, 60004, 60006),
+    **codes(_R.VENUE_CLOCK, _A.REFUSED, 50036, 50037),
     # The session is over, or was never there.
-    **_each(_R.NONE, _A.RELOGIN, 60009, 60011, 64008),
+    **codes(_R.NONE, _A.RELOGIN, 60009, 60011, 64008),
     # Key, signature, passphrase, address, permission: nothing gets better by trying again.
-    **_each(_R.VENUE_ACCESS, _A.STOP, 50005, 50007, 50008, 50009, 50012, 50027, 50028, 50029, 50030, 50035),
-    **_each(_R.VENUE_ACCESS, _A.STOP, 50041, 50051, 50059, 50060, 50100, 50101, *range(50103, 50107)),
-    **_each(_R.VENUE_ACCESS, _A.STOP, *range(50108, 50112), 50113, 50114, 50116, 50118, 50119, 50120, 50121),
-    **_each(_R.VENUE_ACCESS, _A.STOP, 60005, 60007, 60024, 60032),
+    **codes(_R.VENUE_ACCESS, _A.STOP, 50005, 50007, 50008, 50009, 50012, 50027, 50028, 50029, 50030, 50035),
+    **codes(_R.VENUE_ACCESS, _A.STOP, 50041, 50051, 50059, 50060, 50100, 50101, *range(50103, 50107)),
+    **codes(_R.VENUE_ACCESS, _A.STOP, *range(50108, 50112), 50113, 50114, 50116, 50118, 50119, 50120, 50121),
+    **codes(_R.VENUE_ACCESS, _A.STOP, 60005, 60007, 60024, 60032),
     # The account's mode is not what we trade with.
-    **_each(_R.VENUE_ACCESS, _A.REFUSED, 50072, 51010, 51024, 51035, 51036, 51155, 54005, 54008, 54075),
-    **_each(
+    **codes(_R.VENUE_ACCESS, _A.REFUSED, 50072, 51010, 51024, 51035, 51036, 51155, 54005, 54008, 54075),
+    **codes(
         _R.VENUE_ACCESS, _A.REFUSED, 50017, 50018, 50019, 50020, 50021, 50022, 50023, 50032, 50033, 50052
     ),
     # The request itself.
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 50000, 50002, 50006, 50014, 50015, 50016, 50024, 50025, 50038),
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 50039, 50044, 50115, 51000, 51003, 51009, 51056, 51175, 51176),
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 51180, 51181, 51211, 51212, 51407, 51408, 51500, 51512, 51514),
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 54000, 54004, 54036, 54047, 54048, 54070, 54071),
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 60008, 60012, 60013, 60018, 60019, 60026, 60027, 60028, 60031),
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 60033, 64000, 64001, 64002, 64003, 64004),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 50000, 50002, 50006, 50014, 50015, 50016, 50024, 50025, 50038),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 50039, 50044, 50115, 51000, 51003, 51009, 51056, 51175, 51176),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 51180, 51181, 51211, 51212, 51407, 51408, 51500, 51512, 51514),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 54000, 54004, 54036, 54047, 54048, 54070, 54071),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 60008, 60012, 60013, 60018, 60019, 60026, 60027, 60028, 60031),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 60033, 64000, 64001, 64002, 64003, 64004),
     # The instrument.
-    **_each(_R.VENUE_INSTRUMENT, _A.REFUSED, 51001, 51002, 51012, 51014, 51015, 51021, 51022, 51026, 51027),
-    **_each(_R.VENUE_INSTRUMENT, _A.REFUSED, 51028, 51029, 51030, 51032, 51087, 51110, 51124, 51196, 51197),
-    **_each(_R.VENUE_INSTRUMENT, _A.REFUSED, 51404, 51505, 51507, 51508, 54007, 54011, 54012, 54072, 54073),
+    **codes(_R.VENUE_INSTRUMENT, _A.REFUSED, 51001, 51002, 51012, 51014, 51015, 51021, 51022, 51026, 51027),
+    **codes(_R.VENUE_INSTRUMENT, _A.REFUSED, 51028, 51029, 51030, 51032, 51087, 51110, 51124, 51196, 51197),
+    **codes(_R.VENUE_INSTRUMENT, _A.REFUSED, 51404, 51505, 51507, 51508, 54007, 54011, 54012, 54072, 54073),
     # An order with this id exists: no other than ours can have it.
-    **_each(_R.DUPLICATE_ID, _A.ASK, 50042, 50071, 51011, 51016),
+    **codes(_R.DUPLICATE_ID, _A.ASK, 50042, 50071, 51011, 51016),
     # Price and quantity.
-    **_each(
+    **codes(
         _R.VENUE_FILTER, _A.REFUSED, 50122, 51005, 51006, 51007, 51020, 51031, 51101, 51116, 51120, 51121
     ),
-    **_each(
+    **codes(
         _R.VENUE_FILTER, _A.REFUSED, 51122, 51123, 51132, 51135, 51136, 51137, 51138, 51143, 51150, 51185
     ),
-    **_each(_R.VENUE_FILTER, _A.REFUSED, 51201, 51202, 51203, 51204, 51250, 51252, 54018, 54019),
+    **codes(_R.VENUE_FILTER, _A.REFUSED, 51201, 51202, 51203, 51204, 51250, 51252, 54018, 54019),
     # Money.
-    **_each(
+    **codes(
         _R.VENUE_MARGIN, _A.REFUSED, 50069, 51004, 51008, 51017, 51033, 51105, 51106, 51107, 51108, 51127
     ),
-    **_each(
+    **codes(
         _R.VENUE_MARGIN, _A.REFUSED, 51128, 51129, 51131, 51186, 51187, 51502, 54006, 54024, 54025, 54030
     ),
-    **_each(_R.VENUE_MARGIN, _A.REFUSED, 54031, 54035),
+    **codes(_R.VENUE_MARGIN, _A.REFUSED, 54031, 54035),
     # Too many.
-    **_each(_R.VENUE_LIMIT, _A.REFUSED, 51025, 51034, 51071, 51102, 51103, 51104, 51111, 51117, 51174, 51182),
-    **_each(_R.VENUE_LIMIT, _A.REFUSED, 51210, 51213, 51406, 51501, 51513),
+    **codes(_R.VENUE_LIMIT, _A.REFUSED, 51025, 51034, 51071, 51102, 51103, 51104, 51111, 51117, 51174, 51182),
+    **codes(_R.VENUE_LIMIT, _A.REFUSED, 51210, 51213, 51406, 51501, 51513),
     # Reduce-only.
-    **_each(_R.VENUE_REDUCE_ONLY, _A.REFUSED, 51023, 51037, 51038, 51043, 51112, 51115, 51125, 51126, 51133),
-    **_each(_R.VENUE_REDUCE_ONLY, _A.REFUSED, 51134, 51139, 51148, 51165, 51168, 51169, 51170, 51171, 51205),
-    **_each(_R.VENUE_REDUCE_ONLY, _A.REFUSED, 51206, 51209, 51214, 51521, 51522),
+    **codes(_R.VENUE_REDUCE_ONLY, _A.REFUSED, 51023, 51037, 51038, 51043, 51112, 51115, 51125, 51126, 51133),
+    **codes(_R.VENUE_REDUCE_ONLY, _A.REFUSED, 51134, 51139, 51148, 51165, 51168, 51169, 51170, 51171, 51205),
+    **codes(_R.VENUE_REDUCE_ONLY, _A.REFUSED, 51206, 51209, 51214, 51521, 51522),
     # The other side of the book.
-    **_each(_R.FOK_NOT_FILLABLE, _A.REFUSED, 51109, 51140),
-    **_each(_R.POST_ONLY_WOULD_CROSS, _A.REFUSED, 51511),
+    **codes(_R.FOK_NOT_FILLABLE, _A.REFUSED, 51109, 51140),
+    **codes(_R.POST_ONLY_WOULD_CROSS, _A.REFUSED, 51511),
     # 51604 as an answer to post-only orders is *unconfirmed* (the document has another text for it).
-    **_each(_R.POST_ONLY_WOULD_CROSS, _A.REFUSED, 51604),
+    **codes(_R.POST_ONLY_WOULD_CROSS, _A.REFUSED, 51604),
     # Cancel and amend against the order's end. For a cancel see ENDED.
-    **_each(_R.VENUE_UNKNOWN_ORDER, _A.REFUSED, 51063, 51400, 51405, 51503, 51600, 51603),
-    **_each(_R.ORDER_TERMINAL, _A.REFUSED, 51401, 51402, 51410, 51509, 51510),
-    **_each(_R.VENUE_REJECTED, _A.REFUSED, 51403, 51411, 51413, 51416, 51506),
+    **codes(_R.VENUE_UNKNOWN_ORDER, _A.REFUSED, 51063, 51400, 51405, 51503, 51600, 51603),
+    **codes(_R.ORDER_TERMINAL, _A.REFUSED, 51401, 51402, 51410, 51509, 51510),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 51403, 51411, 51413, 51416, 51506),
 }
 
 #: What a cancel wanted holds: the order can rest no more. Whether it was filled, canceled or never
@@ -125,8 +113,6 @@ LOGIN_CODES: Final = frozenset(
     )
 )
 
-_OTHER_REFUSED: Final = Meaning(Reason.VENUE_REJECTED, Action.REFUSED)
-_OTHER: Final = Meaning(Reason.NONE, Action.ASK)
 
 # "WS / Order channel": cancelSource, why the venue ended an order. Those not listed: VENUE_REJECTED.
 CANCEL_REASONS: Final[dict[str, Reason]] = {
@@ -154,8 +140,6 @@ CANCEL_REASONS: Final[dict[str, Reason]] = {
     "43": Reason.VENUE_FILTER,
     "44": Reason.VENUE_MARGIN,
 }
-#: Ends that are the order's own nature, not somebody's cancel.
-EXPIRES: Final = frozenset((Reason.FOK_NOT_FILLABLE, Reason.IOC_REMAINDER, Reason.SELF_TRADE))
 
 
 def meaning(code: str, kind: RequestKind | None = None) -> Meaning:
@@ -165,12 +149,8 @@ def meaning(code: str, kind: RequestKind | None = None) -> Meaning:
     venue looked at the order and says why not), and a question everywhere else.
     """
     plain = code.partition("_")[0]
-    found = MEANINGS.get(plain)
-    if found is None:
-        return _OTHER_REFUSED if len(plain) == 5 and plain[:2] in _RANGES_REFUSED else _OTHER
-    if kind == RequestKind.CANCEL and plain in ENDED:
-        return Meaning(found.reason, Action.DONE)
-    return found
+    is_refusal = len(plain) == 5 and plain[:2] in _RANGES_REFUSED
+    return look_up(plain, kind, MEANINGS, ENDED, is_refusal=is_refusal)
 
 
 def http_meaning(status: int) -> Meaning:
@@ -179,4 +159,4 @@ def http_meaning(status: int) -> Meaning:
         return Meaning(Reason.VENUE_LIMIT, Action.WAIT, RATE_WAIT_NS)
     if status in (401, 403):
         return Meaning(Reason.VENUE_ACCESS, Action.STOP)
-    return Meaning(Reason.NONE, Action.ASK)
+    return OTHER

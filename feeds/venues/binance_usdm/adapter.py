@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -13,19 +13,14 @@ from feeds.adapter import (
     ControlEvent,
     HttpRequest,
     Notice,
-    ServerTime,
     SnapshotDepth,
     StreamSettings,
-    VenueAdapter,
-    Written,
-    text_pairs,
-    unknown_symbol,
 )
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
+from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels
 from feeds.venues.binance_usdm import protocol
 from shm.enums import InstrumentKind, InstrumentStatus
-from shm.errors import UnitsError
 from shm.instruments import Instrument
 from shm.units import decimals_of, parse_units
 
@@ -45,7 +40,7 @@ STATUS = {
 }
 
 
-class BinanceUsdm(VenueAdapter):
+class BinanceUsdm(JsonVenueAdapter):
     """Streams, requests and instrument data of Binance USD-M Futures.
 
     Continuity: "How to manage a local order book correctly" (USD-M): drop u < lastUpdateId, the first applied
@@ -70,6 +65,16 @@ class BinanceUsdm(VenueAdapter):
     allows_overlap = True
     connection_life_ns = protocol.CONNECTION_LIFE_NS
     depth_streams = protocol.DEPTH_STREAMS
+    subscribe_verbs = (b'"SUBSCRIBE"', b'"UNSUBSCRIBE"')
+    instruments_path = protocol.INSTRUMENTS_PATH
+    instruments_answer = "exchangeInfo"
+    time_path = protocol.TIME_PATH
+    time_weight = protocol.TIME_WEIGHT
+    time_keys = ("serverTime",)
+    time_unit_ns = 1_000_000
+    book_path = protocol.DEPTH_PATH
+    book_symbol = "symbol"
+    symbol_mark = b'"s":"'
 
     def make_decoder(self) -> Decoder:
         """Return a new compiled decoder."""
@@ -112,12 +117,10 @@ class BinanceUsdm(VenueAdapter):
         *,
         carries_depth: bool,
     ) -> Iterator[ConnectionPlan]:
-        # All streams of a symbol stay on one connection: its order among them is the venue's own.
-        size = max(settings.streams_per_connection // len(streams), 1)
-        for start in range(0, len(symbols), size):
-            group = tuple(symbols[start : start + size])
-            names = tuple(protocol.stream_name(symbol, stream) for symbol in group for stream in streams)
-            yield ConnectionPlan(path, protocol.subscribe_messages(names), group, names, carries_depth)
+        names_of = [(symbol, [protocol.stream_name(symbol, one) for one in streams]) for symbol in symbols]
+        for group, names in packed(names_of, settings.streams_per_connection):
+            subscribe = protocol.subscribe_messages(names)
+            yield ConnectionPlan(path, subscribe, tuple(group), tuple(names), carries_depth)
 
     def resubscribe(self, symbol: str, settings: StreamSettings) -> tuple[bytes, ...]:
         """Return UNSUBSCRIBE and SUBSCRIBE of a symbol's depth stream: it brings no snapshot."""
@@ -125,10 +128,6 @@ class BinanceUsdm(VenueAdapter):
             [protocol.stream_name(symbol, settings.depth_stream or protocol.DEPTH_STREAM)]
         )
         return (*map(self.ending, begin), *begin)
-
-    def ending(self, subscribe: bytes) -> bytes:
-        """Return the UNSUBSCRIBE of a SUBSCRIBE."""
-        return subscribe.replace(b'"SUBSCRIBE"', b'"UNSUBSCRIBE"', 1)
 
     def owns_connection(self, url: str) -> bool:
         """Say whether a URL is one of this venue's: combined streams, or one named in the path."""
@@ -144,125 +143,65 @@ class BinanceUsdm(VenueAdapter):
         """Return the exchangeInfo request."""
         return HttpRequest("GET", protocol.INSTRUMENTS_PATH, protocol.INSTRUMENTS_WEIGHT)
 
-    def time_request(self) -> HttpRequest:
-        """Return the server time request."""
-        return HttpRequest("GET", protocol.TIME_PATH, protocol.TIME_WEIGHT)
+    def read_rows(self, body: bytes) -> dict[str, dict[str, Any]]:
+        """Read {"symbols": [...]} of exchangeInfo."""
+        return {row["symbol"]: row for row in orjson.loads(body)["symbols"]}
 
-    def read_time(self, body: bytes) -> ServerTime:
-        """Read {"serverTime": ms}."""
-        try:
-            return ServerTime(int(orjson.loads(body)["serverTime"]) * 1_000_000, 1_000_000)
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise VenueError(f"{self.name}: not the venue's time: {error!r}") from error
+    def is_known_kind(self, row: dict[str, Any]) -> bool:
+        """Say whether a row is a perpetual or a future."""
+        return row.get("contractType") in protocol.PERPETUAL_TYPES | protocol.FUTURE_TYPES
 
-    def parse_instruments(self, body: bytes, symbols: Iterable[str] | None) -> list[Instrument]:
-        """Read exchangeInfo; see `VenueAdapter.parse_instruments`.
+    def read_row(self, symbol: str, row: dict[str, Any]) -> Instrument:
+        """Make an instrument of a row of exchangeInfo.
 
         Exponents are the venue's pricePrecision and quantityPrecision, so that units print as the venue's own
         texts; larger where its tick or lot size needs more decimals.
         """
-        rows = self._rows(body)
-        if symbols is None:
-            known = protocol.PERPETUAL_TYPES | protocol.FUTURE_TYPES
-            chosen = [row for row in rows.values() if row.get("contractType") in known]
-        else:
-            chosen = []
-            for symbol in symbols:
-                if symbol not in rows:
-                    raise unknown_symbol(self.name, symbol, rows)
-                chosen.append(rows[symbol])
-        return [self._instrument(row) for row in chosen]
-
-    def _rows(self, body: bytes) -> dict[str, dict[str, Any]]:
-        try:
-            return {row["symbol"]: row for row in orjson.loads(body)["symbols"]}
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise VenueError(
-                f"{self.name}: instrument data is not an exchangeInfo answer: {error!r}"
-            ) from error
-
-    def listed_symbols(self, body: bytes) -> set[str]:
-        """Return the symbols of exchangeInfo."""
-        return set(self._rows(body))
-
-    def _instrument(self, row: dict[str, Any]) -> Instrument:
-        symbol = row["symbol"]
-        try:
-            contract = row["contractType"]
-            if contract not in protocol.PERPETUAL_TYPES | protocol.FUTURE_TYPES:
-                raise VenueError(f"{self.name}: {symbol}: contractType {contract!r} is not supported")
-            is_perpetual = contract in protocol.PERPETUAL_TYPES
-            filters = {entry["filterType"]: entry for entry in row["filters"]}
-            tick, lot = filters["PRICE_FILTER"]["tickSize"], filters["LOT_SIZE"]["stepSize"]
-            price_exponent = max(row["pricePrecision"], decimals_of(tick))
-            quantity_exponent = max(row["quantityPrecision"], decimals_of(lot))
-            base, quote = row["baseAsset"], row["quoteAsset"]
-            expiry = "" if is_perpetual else symbol.partition("_")[2]
-            return Instrument(
-                instrument_id=0,
-                venue_id=self.venue_id,
-                kind=InstrumentKind.PERPETUAL if is_perpetual else InstrumentKind.FUTURE,
-                status=STATUS.get(row.get("status", row.get("contractStatus", "")), InstrumentStatus.HALTED),
-                price_exponent=price_exponent,
-                quantity_exponent=quantity_exponent,
-                tick_size=parse_units(tick, price_exponent),
-                lot_size=parse_units(lot, quantity_exponent),
-                # The price is that of one contract, 1000SHIB included: price × quantity is the notional as it
-                # stands.
-                multiplier=1,
-                multiplier_exponent=0,
-                min_quantity_units=parse_units(filters["LOT_SIZE"]["minQty"], quantity_exponent),
-                max_quantity_units=parse_units(filters["LOT_SIZE"]["maxQty"], quantity_exponent),
-                min_notional_units=parse_units(filters.get("MIN_NOTIONAL", {}).get("notional", "0"), 8),
-                maker_fee_e8=protocol.MAKER_FEE_E8,
-                taker_fee_e8=protocol.TAKER_FEE_E8,
-                symbol=symbol,
-                canonical=protocol.canonical_name(base, quote, expiry),
-                base=base,
-                quote=quote,
-                settle=row.get("marginAsset", quote),
-            )
-        except (KeyError, TypeError, AttributeError, UnitsError) as error:
-            raise VenueError(
-                f"{self.name}: {symbol}: instrument data is not as documented: {error!r}"
-            ) from error
-
-    def plain_instrument(
-        self, symbol: str, price_exponent: int, quantity_exponent: int, tick_size: int, lot_size: int
-    ) -> Instrument:
-        """Make a row from what a capture shows; base and quote by the known quote currencies."""
-        base, quote, expiry = protocol.split_symbol(symbol)
+        contract = row["contractType"]
+        if not self.is_known_kind(row):
+            raise VenueError(f"{self.name}: {symbol}: contractType {contract!r} is not supported")
+        is_perpetual = contract in protocol.PERPETUAL_TYPES
+        filters = {entry["filterType"]: entry for entry in row["filters"]}
+        tick, lot = filters["PRICE_FILTER"]["tickSize"], filters["LOT_SIZE"]["stepSize"]
+        price_exponent = max(row["pricePrecision"], decimals_of(tick))
+        quantity_exponent = max(row["quantityPrecision"], decimals_of(lot))
+        base, quote = row["baseAsset"], row["quoteAsset"]
+        expiry = "" if is_perpetual else symbol.partition("_")[2]
         return Instrument(
             instrument_id=0,
             venue_id=self.venue_id,
-            kind=InstrumentKind.FUTURE if expiry else InstrumentKind.PERPETUAL,
-            status=InstrumentStatus.TRADING,
+            kind=InstrumentKind.PERPETUAL if is_perpetual else InstrumentKind.FUTURE,
+            status=STATUS.get(row.get("status", row.get("contractStatus", "")), InstrumentStatus.HALTED),
             price_exponent=price_exponent,
             quantity_exponent=quantity_exponent,
-            tick_size=tick_size,
-            lot_size=lot_size,
+            tick_size=parse_units(tick, price_exponent),
+            lot_size=parse_units(lot, quantity_exponent),
+            # The price is that of one contract, 1000SHIB included: price × quantity is the notional as it
+            # stands.
             multiplier=1,
             multiplier_exponent=0,
-            min_quantity_units=lot_size,
-            max_quantity_units=0,
-            min_notional_units=0,
+            min_quantity_units=parse_units(filters["LOT_SIZE"]["minQty"], quantity_exponent),
+            max_quantity_units=parse_units(filters["LOT_SIZE"]["maxQty"], quantity_exponent),
+            min_notional_units=parse_units(filters.get("MIN_NOTIONAL", {}).get("notional", "0"), 8),
             maker_fee_e8=protocol.MAKER_FEE_E8,
             taker_fee_e8=protocol.TAKER_FEE_E8,
             symbol=symbol,
-            canonical=protocol.canonical_name(base, quote, expiry) if quote else symbol,
+            canonical=protocol.canonical_name(base, quote, expiry),
             base=base,
             quote=quote,
-            settle=quote,
+            settle=row.get("marginAsset", quote),
         )
 
-    def on_control(self, frame: bytes) -> ControlEvent:
+    def plain_terms(self, symbol: str) -> PlainTerms:
+        """Read a symbol; base and quote by the known quote currencies."""
+        base, quote, expiry = protocol.split_symbol(symbol)
+        kind = InstrumentKind.FUTURE if expiry else InstrumentKind.PERPETUAL
+        canonical = protocol.canonical_name(base, quote, expiry) if quote else symbol
+        fees_e8 = (protocol.MAKER_FEE_E8, protocol.TAKER_FEE_E8)
+        return PlainTerms(kind, canonical, base, quote, quote, fees_e8)
+
+    def read_control(self, answer: dict[str, Any]) -> ControlEvent:
         """Read the answer to a SUBSCRIBE: {"result":null,"id":1}, or an error object with code and msg."""
-        try:
-            answer = orjson.loads(frame)
-        except orjson.JSONDecodeError as error:
-            return ControlEvent(True, 0, 0, f"not JSON: {error}")
-        if not isinstance(answer, dict):
-            return ControlEvent(True, 0, 0, f"not an object: {frame[:80]!r}")
         notices = tuple(_notices(answer))
         if notices:
             return ControlEvent(False, 0, 0, "", notices)
@@ -281,46 +220,26 @@ class BinanceUsdm(VenueAdapter):
         """Say whether a recorded body is a depth snapshot: it begins with its update id."""
         return body.startswith(b'{"lastUpdateId"')
 
-    def is_instruments(self, path: str) -> bool:
-        """Say whether a request path is exchangeInfo."""
-        return urlsplit(path).path == protocol.INSTRUMENTS_PATH
-
-    def symbol_of_request(self, path: str) -> str:
-        """Return the symbol of a depth request's query."""
-        parts = urlsplit(path)
-        return parse_qs(parts.query).get("symbol", [""])[0] if parts.path == protocol.DEPTH_PATH else ""
-
-    def symbol_of_frame(self, frame: bytes) -> str:
-        """Return the symbol field of a frame, found as text: good enough to name a capture's symbol."""
-        _, _, rest = frame.partition(b'"s":"')
-        symbol, closed, _ = rest.partition(b'"')
-        return symbol.decode("ascii", "replace") if closed else ""
-
-    def written(self, payload: bytes) -> Iterator[Written]:
-        """Yield price and quantity texts of depth, trade, best-bid-and-offer frames and snapshots."""
-        try:
-            message = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            return
-        if not isinstance(message, dict):
-            return
+    def read_levels(self, message: dict[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
+        """Yield the levels of depth, trade, best-bid-and-offer frames and snapshots."""
         data = message.get("data", message)
         if not isinstance(data, dict):
             return
-        symbol, kind = data.get("s"), data.get("e")
-        if "lastUpdateId" in data:
-            levels, symbol = [*text_pairs(data.get("bids")), *text_pairs(data.get("asks"))], ""
-        elif kind == "depthUpdate":
-            levels = [*text_pairs(data.get("b")), *text_pairs(data.get("a"))]
-        elif kind in ("trade", "aggTrade"):
-            levels = text_pairs([[data.get("p"), data.get("q")]])
-        elif kind == "bookTicker":
-            levels = text_pairs([[data.get("b"), data.get("B")], [data.get("a"), data.get("A")]])
-        else:
-            return
-        if not isinstance(symbol, str):
-            return
-        yield Written(symbol, [pair[0] for pair in levels], [pair[1] for pair in levels])
+        is_snapshot = "lastUpdateId" in data
+        fields = SNAPSHOT_LEVELS if is_snapshot else LEVELS.get(str(data.get("e")))
+        symbol = "" if is_snapshot else data.get("s")
+        if fields is not None and isinstance(symbol, str):
+            yield symbol, row_levels(data, *fields)
+
+
+# Of a kind of event: fields with lists of levels, then those of single prices and quantities.
+SNAPSHOT_LEVELS: tuple[tuple[str, ...], tuple[tuple[str, str], ...]] = (("bids", "asks"), ())
+LEVELS: dict[str, tuple[tuple[str, ...], tuple[tuple[str, str], ...]]] = {
+    "depthUpdate": (("b", "a"), ()),
+    "trade": ((), (("p", "q"),)),
+    "aggTrade": ((), (("p", "q"),)),
+    "bookTicker": ((), (("b", "B"), ("a", "A"))),
+}
 
 
 def _notices(answer: dict[str, Any]) -> Iterator[Notice]:

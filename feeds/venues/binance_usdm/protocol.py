@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import orjson
 
+from feeds.venues.base import batches, split_pair
+
 NAME = "binance_usdm"
 VENUE_ID = 1
 
@@ -85,10 +87,9 @@ def is_public(stream: str) -> bool:
 
 def subscribe_messages(streams: Sequence[str], first_id: int = 1) -> tuple[bytes, ...]:
     """Return the SUBSCRIBE messages for these streams ("Live Subscribing/Unsubscribing to streams")."""
-    batches = [streams[i : i + STREAMS_PER_MESSAGE] for i in range(0, len(streams), STREAMS_PER_MESSAGE)]
     return tuple(
-        orjson.dumps({"method": "SUBSCRIBE", "params": list(batch), "id": first_id + i})
-        for i, batch in enumerate(batches)
+        orjson.dumps({"method": "SUBSCRIBE", "params": batch, "id": first_id + i})
+        for i, batch in enumerate(batches(streams, STREAMS_PER_MESSAGE))
     )
 
 
@@ -105,7 +106,5 @@ def canonical_name(base: str, quote: str, expiry: str = "") -> str:
 def split_symbol(symbol: str) -> tuple[str, str, str]:
     """Split a symbol into base, quote and expiry (YYMMDD or ""), by the known quote currencies."""
     pair, _, expiry = symbol.partition("_")
-    for quote in QUOTES:
-        if pair.endswith(quote) and len(pair) > len(quote):
-            return pair[: -len(quote)], quote, expiry
-    return pair, "", expiry
+    base, quote = split_pair(pair, QUOTES)
+    return base, quote, expiry

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import orjson
-
 from feeds.adapter import NoticePhase
+from feeds.venues.base import op_messages, split_pair
 
 
 class Product(NamedTuple):
@@ -109,10 +108,7 @@ def topic(stream: str, symbol: str) -> str:
 
 def messages(op: str, topics: Sequence[str], args_per_message: int) -> tuple[bytes, ...]:
     """Return the requests that subscribe or unsubscribe these topics ("How to Subscribe to Topics")."""
-    return tuple(
-        orjson.dumps({"op": op, "args": list(topics[i : i + args_per_message])})
-        for i in range(0, len(topics), args_per_message)
-    )
+    return op_messages(op, topics, args_per_message)
 
 
 def expiry_of(symbol: str, delivery_ms: int = 0) -> str:
@@ -132,10 +128,7 @@ def split_symbol(symbol: str) -> tuple[str, str]:
         return pair, "USDC"
     if pair.endswith("PERP") and len(pair) > len("PERP"):
         return pair.removesuffix("PERP"), "USDC"
-    for quote in QUOTES:
-        if pair.endswith(quote) and len(pair) > len(quote):
-            return pair[: -len(quote)], quote
-    return pair, ""
+    return split_pair(pair, QUOTES)
 
 
 def canonical_name(product: Product, base: str, quote: str, expiry: str) -> str:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
-
-import orjson
+from urllib.parse import urlsplit
 
 from feeds.adapter import (
     ConnectionPlan,
     ControlEvent,
     HttpRequest,
     Notice,
-    ServerTime,
     SnapshotDepth,
     StreamSettings,
-    VenueAdapter,
-    Written,
     answers_of,
     maintenance,
-    text_pairs,
     units_or_zero,
-    unknown_symbol,
 )
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
+from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels
 from feeds.venues.okx import protocol
 from shm.enums import InstrumentKind, InstrumentStatus
-from shm.errors import UnitsError
 from shm.instruments import Instrument
 from shm.units import decimals_of, parse_units, split_decimal
 
@@ -50,7 +43,7 @@ STATUS = {
 }
 
 
-class Okx(VenueAdapter):
+class Okx(JsonVenueAdapter):
     """Streams, requests and instrument data of OKX.
 
     Continuity: "WS / Order book channel", "Sequence ID": a whole book comes first in the stream; then each
@@ -73,6 +66,14 @@ class Okx(VenueAdapter):
     connects_per_second = protocol.CONNECTS_PER_SECOND
     depth_streams = protocol.DEPTH_STREAMS
     depth_repeat_ns = protocol.DEPTH_REPEAT_NS
+    instruments_path = protocol.INSTRUMENTS_PATH
+    instruments_answer = "instruments"
+    time_path = protocol.TIME_PATH
+    time_keys = ("data", 0, "ts")
+    time_unit_ns = 1_000_000
+    book_path = protocol.BOOK_PATH
+    book_symbol = "instId"
+    symbol_mark = b'"instId":"'
 
     def make_decoder(self) -> Decoder:
         """Return a new compiled decoder."""
@@ -97,10 +98,7 @@ class Okx(VenueAdapter):
                 f"{self.name}: streams_per_connection is {settings.streams_per_connection},"
                 f" it must be 1 to {protocol.STREAMS_MAX}"
             )
-        depth = settings.depth_stream or protocol.DEPTH_STREAM
-        if depth not in protocol.DEPTH_STREAMS:
-            known = ", ".join(protocol.DEPTH_STREAMS)
-            raise VenueError(f"{self.name}: no depth stream {depth!r}; there are {known}")
+        depth = self.depth_stream_of(settings)
         books = [depth] + ([protocol.BBO_STREAM] if settings.with_bbo else [])
         trade = settings.trade_stream or protocol.TRADE_STREAM
         trade_path = protocol.BUSINESS_PATH if trade in protocol.BUSINESS_STREAMS else protocol.PUBLIC_PATH
@@ -158,28 +156,16 @@ class Okx(VenueAdapter):
         *,
         carries_depth: bool = False,
     ) -> list[ConnectionPlan]:
-        plans: list[ConnectionPlan] = []
-        group: list[str] = []
-        args: list[dict[str, str]] = []
-        for symbol, wanted in args_of:
-            new = [arg for arg in wanted if arg not in args]  # instruments share an index
-            if args and len(args) + len(new) > settings.streams_per_connection:
-                plans.append(_plan(path, tuple(group), args, carries_depth=carries_depth))
-                group, args, new = [], [], wanted
-            group.append(symbol)
-            args += new
-        if args:
-            plans.append(_plan(path, tuple(group), args, carries_depth=carries_depth))
-        return plans
+        limit = settings.streams_per_connection
+        return [
+            _plan(path, tuple(group), args, carries_depth=carries_depth)
+            for group, args in packed(args_of, limit)
+        ]
 
     def resubscribe(self, symbol: str, settings: StreamSettings) -> tuple[bytes, ...]:
         """Return unsubscribe and subscribe of a symbol's depth channel: two of REQUESTS_PER_HOUR."""
         args = [protocol.depth_arg(symbol, settings.depth_stream or protocol.DEPTH_STREAM)]
         return (*protocol.messages("unsubscribe", args), *protocol.messages("subscribe", args))
-
-    def ending(self, subscribe: bytes) -> bytes:
-        """Return the unsubscribe of a subscribe."""
-        return subscribe.replace(b'"subscribe"', b'"unsubscribe"', 1)
 
     def index_symbol(self, instrument: Instrument) -> str:
         """Return the index of a derivative: BASE-QUOTE."""
@@ -206,125 +192,72 @@ class Okx(VenueAdapter):
             for kind in protocol.INSTRUMENT_TYPES
         ]
 
-    def time_request(self) -> HttpRequest:
-        """Return the server time request."""
-        return HttpRequest("GET", protocol.TIME_PATH, 1)
+    def read_rows(self, body: bytes) -> dict[str, dict[str, Any]]:
+        """Read {"data": [...]} of one or several answers of instruments."""
+        return {row["instId"]: row for answer in answers_of(body) for row in answer["data"]}
 
-    def read_time(self, body: bytes) -> ServerTime:
-        """Read {"data": [{"ts": ms as text}]}."""
-        try:
-            return ServerTime(int(orjson.loads(body)["data"][0]["ts"]) * 1_000_000, 1_000_000)
-        except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise VenueError(f"{self.name}: not the venue's time: {error!r}") from error
+    def is_known_kind(self, row: dict[str, Any]) -> bool:
+        """Say whether a row's instType is one of ours."""
+        return row.get("instType") in KINDS
 
-    def parse_instruments(self, body: bytes, symbols: Iterable[str] | None) -> list[Instrument]:
-        """Read one or several instrument answers; see `VenueAdapter.parse_instruments`.
+    def read_row(self, symbol: str, row: dict[str, Any]) -> Instrument:
+        """Make an instrument of a row of instruments.
 
         Exponents are the decimals of tickSz and lotSz; quantities of derivatives are contracts.
         """
-        rows = self._rows(body)
-        if symbols is None:
-            return [self._instrument(row) for row in rows.values() if row.get("instType") in KINDS]
-        chosen = []
-        for symbol in symbols:
-            if symbol not in rows:
-                raise unknown_symbol(self.name, symbol, rows)
-            chosen.append(rows[symbol])
-        return [self._instrument(row) for row in chosen]
-
-    def _rows(self, body: bytes) -> dict[str, dict[str, Any]]:
-        try:
-            return {row["instId"]: row for answer in answers_of(body) for row in answer["data"]}
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise VenueError(
-                f"{self.name}: instrument data is not an instruments answer: {error!r}"
-            ) from error
-
-    def listed_symbols(self, body: bytes) -> set[str]:
-        """Return the instIds of instrument answers."""
-        return set(self._rows(body))
-
-    def _instrument(self, row: dict[str, Any]) -> Instrument:
-        symbol = row["instId"]
-        try:
-            kind = KINDS[row["instType"]]
-            base, quote, _ = protocol.split_symbol(symbol)
-            price_exponent = decimals_of(row["tickSz"])
-            quantity_exponent = max(decimals_of(row["lotSz"]), decimals_of(row["minSz"]))
-            is_spot = kind is InstrumentKind.SPOT
-            multiplier, multiplier_exponent = (1, 0) if is_spot else _contract(row)
-            fees = protocol.SPOT_FEES_E8 if is_spot else protocol.DERIVATIVE_FEES_E8
-            return Instrument(
-                venue_id=self.venue_id,
-                kind=kind,
-                status=STATUS.get(row["state"], InstrumentStatus.HALTED),
-                price_exponent=price_exponent,
-                quantity_exponent=quantity_exponent,
-                is_inverse=row.get("ctType") == "inverse",
-                tick_size=parse_units(row["tickSz"], price_exponent, allow_scientific=True),
-                lot_size=parse_units(row["lotSz"], quantity_exponent, allow_scientific=True),
-                multiplier=multiplier,
-                multiplier_exponent=multiplier_exponent,
-                min_quantity_units=parse_units(row["minSz"], quantity_exponent, allow_scientific=True),
-                max_quantity_units=units_or_zero(row.get("maxLmtSz", ""), quantity_exponent),
-                maker_fee_e8=fees[0],
-                taker_fee_e8=fees[1],
-                symbol=symbol,
-                canonical=protocol.canonical_name(symbol),
-                base=row["baseCcy"] or base,
-                quote=row["quoteCcy"] or quote,
-                settle=row.get("settleCcy") or quote,
-            )
-        except (KeyError, TypeError, AttributeError, UnitsError) as error:
-            raise VenueError(
-                f"{self.name}: {symbol}: instrument data is not as documented: {error!r}"
-            ) from error
-
-    def plain_instrument(
-        self, symbol: str, price_exponent: int, quantity_exponent: int, tick_size: int, lot_size: int
-    ) -> Instrument:
-        """Make a row from what a capture shows; its contract value is unknown and taken for 1."""
-        base, quote, tail = protocol.split_symbol(symbol)
-        kinds = {"": InstrumentKind.SPOT, "SWAP": InstrumentKind.PERPETUAL}
-        kind = kinds.get(tail, InstrumentKind.FUTURE if tail.isdigit() else InstrumentKind.OPTION)
-        fees = protocol.DERIVATIVE_FEES_E8 if tail else protocol.SPOT_FEES_E8
+        kind = KINDS[row["instType"]]
+        base, quote, _ = protocol.split_symbol(symbol)
+        price_exponent = decimals_of(row["tickSz"])
+        quantity_exponent = max(decimals_of(row["lotSz"]), decimals_of(row["minSz"]))
+        is_spot = kind is InstrumentKind.SPOT
+        multiplier, multiplier_exponent = (1, 0) if is_spot else _contract(row)
+        fees = protocol.SPOT_FEES_E8 if is_spot else protocol.DERIVATIVE_FEES_E8
         return Instrument(
             venue_id=self.venue_id,
             kind=kind,
+            status=STATUS.get(row["state"], InstrumentStatus.HALTED),
             price_exponent=price_exponent,
             quantity_exponent=quantity_exponent,
-            is_inverse=bool(tail) and quote == "USD",
-            tick_size=tick_size,
-            lot_size=lot_size,
-            min_quantity_units=lot_size,
+            is_inverse=row.get("ctType") == "inverse",
+            tick_size=parse_units(row["tickSz"], price_exponent, allow_scientific=True),
+            lot_size=parse_units(row["lotSz"], quantity_exponent, allow_scientific=True),
+            multiplier=multiplier,
+            multiplier_exponent=multiplier_exponent,
+            min_quantity_units=parse_units(row["minSz"], quantity_exponent, allow_scientific=True),
+            max_quantity_units=units_or_zero(row.get("maxLmtSz", ""), quantity_exponent),
             maker_fee_e8=fees[0],
             taker_fee_e8=fees[1],
             symbol=symbol,
             canonical=protocol.canonical_name(symbol),
-            base=base,
-            quote=quote,
-            settle=base if quote == "USD" else quote,
+            base=row["baseCcy"] or base,
+            quote=row["quoteCcy"] or quote,
+            settle=row.get("settleCcy") or quote,
         )
 
+    def plain_terms(self, symbol: str) -> PlainTerms:
+        """Read a symbol; of another one than SPOT the quote says what it is settled in."""
+        base, quote, tail = protocol.split_symbol(symbol)
+        kinds = {"": InstrumentKind.SPOT, "SWAP": InstrumentKind.PERPETUAL}
+        kind = kinds.get(tail, InstrumentKind.FUTURE if tail.isdigit() else InstrumentKind.OPTION)
+        fees_e8 = protocol.DERIVATIVE_FEES_E8 if tail else protocol.SPOT_FEES_E8
+        settle = base if quote == "USD" else quote
+        is_inverse = bool(tail) and quote == "USD"
+        return PlainTerms(kind, protocol.canonical_name(symbol), base, quote, settle, fees_e8, is_inverse)
+
     def on_control(self, frame: bytes) -> ControlEvent:
-        """Read "pong", answers to requests, notices, and channels that are no prices."""
-        if frame == protocol.PONG:
-            return ControlEvent(False, 0, 0, "")
-        try:
-            answer = orjson.loads(frame)
-        except orjson.JSONDecodeError as error:
-            return ControlEvent(True, 0, 0, f"not JSON: {error}")
-        if not isinstance(answer, dict):
-            return ControlEvent(True, 0, 0, f"not an object: {frame[:80]!r}")
+        """Read "pong", or what is JSON."""
+        return ControlEvent(False, 0, 0, "") if frame == protocol.PONG else super().on_control(frame)
+
+    def read_control(self, answer: dict[str, Any]) -> ControlEvent:
+        """Read answers to requests, notices, and channels that are no prices."""
         event, text = answer.get("event"), str(answer.get("msg", ""))
         digits, number = str(answer.get("code", "")), str(answer.get("id", ""))
         request_id = int(number) if number.isdecimal() else 0
         code = int(digits) if digits.isdecimal() else 0
         if event == "error":
             return ControlEvent(True, request_id, code, text)
-        if (
-            event == "notice"
-        ):  # "Overview / WebSocket / Notification": a service upgrade closes the connection soon
+        # "Overview / WebSocket / Notification": a service upgrade closes the connection soon.
+        if event == "notice":
             return ControlEvent(False, request_id, code, text, (Notice("status", "", text),))
         return ControlEvent(False, request_id, code, text, tuple(_notices(answer)))
 
@@ -332,44 +265,21 @@ class Okx(VenueAdapter):
         """Say whether a recorded body is an answer of the REST order book."""
         return body.startswith(b'{"code"') and b'"bids"' in body
 
-    def is_instruments(self, path: str) -> bool:
-        """Say whether a request path is that of instruments."""
-        return urlsplit(path).path == protocol.INSTRUMENTS_PATH
-
-    def symbol_of_request(self, path: str) -> str:
-        """Return the symbol of an order book request's query."""
-        parts = urlsplit(path)
-        return parse_qs(parts.query).get("instId", [""])[0] if parts.path == protocol.BOOK_PATH else ""
-
-    def symbol_of_frame(self, frame: bytes) -> str:
-        """Return the instId of a frame, found as text: good enough to name a capture's symbol."""
-        _, _, rest = frame.partition(b'"instId":"')
-        symbol, closed, _ = rest.partition(b'"')
-        return symbol.decode("ascii", "replace") if closed else ""
-
-    def written(self, payload: bytes) -> Iterator[Written]:
-        """Yield price and quantity texts of books, trades and tickers."""
-        try:
-            message = orjson.loads(payload)
-        except orjson.JSONDecodeError:
+    def read_levels(self, message: dict[str, Any]) -> Iterator[tuple[str, list[list[str]]]]:
+        """Yield the levels of books, trades and tickers; an answer of the REST order book names no symbol."""
+        rows, arg = message.get("data"), message.get("arg")
+        if not isinstance(rows, list):
             return
-        if not isinstance(message, dict) or not isinstance(message.get("data"), list):
-            return
-        arg = message.get("arg")
-        symbol = arg.get("instId") if isinstance(arg, dict) else ""
-        if not isinstance(symbol, str) or (isinstance(arg, dict) and not symbol):
-            return
-        if isinstance(arg, dict) and arg.get("channel") in (
-            protocol.INDEX_STREAM,
-            protocol.INSTRUMENTS_STREAM,
-        ):
-            return
-        for row in message["data"]:
-            if isinstance(row, dict):
-                pairs = [*text_pairs(row.get("bids")), *text_pairs(row.get("asks"))]
-                pairs += text_pairs([[row.get(p), row.get(q)] for p, q in PAIRS])
-                if pairs:
-                    yield Written(symbol, [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        symbol = ""
+        if isinstance(arg, dict):
+            symbol = arg.get("instId", "")
+            is_other = arg.get("channel") in (protocol.INDEX_STREAM, protocol.INSTRUMENTS_STREAM)
+            if is_other or not isinstance(symbol, str) or not symbol:
+                return
+        for row in rows:
+            levels = row_levels(row, ("bids", "asks"), PAIRS) if isinstance(row, dict) else []
+            if levels:
+                yield symbol, levels
 
 
 # Price and size of a trade, and of both sides of a ticker.

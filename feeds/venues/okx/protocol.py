@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import orjson
-
 from feeds.adapter import NoticePhase
+from feeds.venues.base import op_messages
 
 NAME = "okx"
 VENUE_ID = 2
@@ -96,10 +95,7 @@ def depth_arg(symbol: str, channel: str) -> dict[str, str]:
 
 def messages(op: str, args: Sequence[dict[str, str]]) -> tuple[bytes, ...]:
     """Return the requests that subscribe or unsubscribe these channels ("WebSocket / Subscribe")."""
-    return tuple(
-        orjson.dumps({"op": op, "args": list(args[i : i + ARGS_PER_MESSAGE])})
-        for i in range(0, len(args), ARGS_PER_MESSAGE)
-    )
+    return op_messages(op, args, ARGS_PER_MESSAGE)
 
 
 def split_symbol(symbol: str) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from feeds.venues import ADAPTERS, get_adapters
+from feeds.venues import adapter_names
 from profiles.machine import machine_facts
 from tools.bench.common import OURS, BenchResult, Measurement
 from tools.bench.fills.market import Market, read_market
@@ -175,7 +175,7 @@ def find_market(data_dir: Path | None, venues: Sequence[str], progress: Callable
     Raises:
         ValueError: there is none.
     """
-    names = [a.name for venue in venues for a in get_adapters(venue)] or list(ADAPTERS)
+    names = adapter_names(venues)
     for name in names:
         for recording in SHAPES[name].recordings:
             for path in sorted(data_dir.glob(recording.pattern))[:1] if data_dir else ():
