@@ -14,7 +14,7 @@ from actors.runtime import spec as names
 from actors.runtime.mailboxes import CallSource
 from exec.order_protocol import Request
 from shm.blobs import BlobConsumer, BlobProducer
-from shm.enums import SegmentKind
+from shm.enums import SegmentKind, WorkerState
 
 if TYPE_CHECKING:
     from actors.runtime.host import Host
@@ -25,6 +25,9 @@ NUMBER_BITS = 48
 LIFE_SHIFT, LIFE_MASK = 32, 0xFFFF
 #: Requests whose answer never came are forgotten beyond so many.
 WAITING_MAX = 4_096
+#: What a dead account actor left in the ring its successor has sent, and mostly answered, by then.
+TAKEN_UP_NS = 250_000_000
+_RUNNING = int(WorkerState.RUNNING)
 
 OnAnswer = Callable[[Request, int, dict[str, str], bytes], None]
 
@@ -64,7 +67,11 @@ class RestPort:
     def __init__(self, host: Host, on_answer: dict[int, OnAnswer]) -> None:
         slot, account = host.spec.slot, host.spec.account_slot
         self._on_answer = on_answer
-        self._waiting: dict[int, Request] = {}
+        # By number: the request, and which incarnation of the account actor it was for.
+        self._waiting: dict[int, tuple[Request, int]] = {}
+        self._worker = host.control.slot(account)
+        self._asked_of = self._worker.incarnation
+        self._successor_ns = 0
         # Request numbers begin anew with each process: what its predecessor asked is not its answer.
         self._life = (host.spec.incarnation & LIFE_MASK) << LIFE_SHIFT
         ring = host.spsc(names.rest_requests_name(slot, account), SegmentKind.BLOB_RING)
@@ -80,16 +87,32 @@ class RestPort:
             return False
         if len(self._waiting) >= WAITING_MAX:
             del self._waiting[next(iter(self._waiting))]
-        self._waiting[key] = request
+        self._waiting[key] = request, self._worker.incarnation
         return True
+
+    def look(self, now_ns: int) -> None:
+        """Answer for an account actor that died what it took along: nobody else will (status 0)."""
+        life = self._worker.incarnation
+        if life == self._asked_of or self._worker.state != _RUNNING:
+            self._successor_ns = 0
+            return
+        self._successor_ns = self._successor_ns or now_ns
+        if now_ns - self._successor_ns < TAKEN_UP_NS:
+            return
+        self._asked_of = life
+        for key in [key for key, (_, asked_of) in self._waiting.items() if asked_of != life]:
+            waiting = self._waiting.pop(key, None)
+            handler = self._on_answer.get(key >> NUMBER_BITS)
+            if waiting is not None and handler is not None:
+                handler(waiting[0], 0, {}, b"the account actor ended")
 
     def _poll(self, limit: int) -> int:
         del limit  # bodies are few and whole
         answers = self._answers.poll()
         for blob in answers:
-            request = self._waiting.pop(blob.key, None)
+            waiting = self._waiting.pop(blob.key, None)
             handler = self._on_answer.get(blob.key >> NUMBER_BITS)
-            if request is not None and handler is not None:
+            if waiting is not None and handler is not None:
                 headers, body = unpack_answer(blob.body)
-                handler(request, blob.status, headers, body)
+                handler(waiting[0], blob.status, headers, body)
         return len(answers)

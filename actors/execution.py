@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from actors.measures import measures_of
 from actors.runtime.context import TERMINAL, Context
 from exec.slippage import OrderSlippage, SlippageLedger, SlippageMeter, Style
 from exec.style_switch import Choice, StyleSwitch, situation_of
@@ -75,6 +76,7 @@ class Execution:
         self._context = context
         self.switch = switch or StyleSwitch()
         self.ledger = SlippageLedger()
+        self._measures = measures_of(context)
         self.decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_KEPT)
         self._patience_ns = patience_ns
         self._by_order: dict[int, Work] = {}
@@ -224,10 +226,13 @@ class Execution:
         self.open -= 1
         if work.is_known:
             self.ledger.add(found)
+            self._measures.slippage(context, found)
             self.switch.learn(work.choice, found.total_e8)
         else:
             self.switch.forget(work.choice)
-        self.decisions.append(self._decision(work, found))
+        decision = self._decision(work, found)
+        self.decisions.append(decision)
+        self._measures.decision(context, "STYLE", found.order_id, decision)
         if now - self._told_ns >= NOTE_NS:
             self.tell()
 
@@ -250,6 +255,7 @@ class Execution:
     def tell(self) -> None:
         """Tell the supervisor what was measured so far; an actor calls it when it stops."""
         self._told_ns = self._context.now_ns()
+        self._measures.prepare()
         if self.decisions:
             self._context.note("slippage", self.describe())
 

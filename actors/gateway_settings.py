@@ -32,6 +32,8 @@ class OrderGatewaySettings:
         feed_latency: paper only, from the venue to us, of market data; a replay may take it from the stamps.
         orphan_ns: a strategy worker without heartbeat for that long has its orders canceled.
         keep_orphans: leave them for adoption instead.
+        spin_ns: so long the worker looks for the next record before it parks; 0 = it parks at once.
+        rehearse_ns: between two rehearsals of an order while orders are sent; 0 = none.
         journal_file_bytes: size of one journal file.
         limits: fields of `risk.limits.Limits`.
         correlation_threshold: instruments that correlate that much, either way, are one position.
@@ -49,6 +51,8 @@ class OrderGatewaySettings:
     feed_latency: str = "0"
     orphan_ns: int = 500_000_000
     keep_orphans: bool = False
+    spin_ns: int = 0
+    rehearse_ns: int = 0
     journal_file_bytes: int = 64 << 20
     limits: dict[str, int] = field(default_factory=dict)
     correlation_threshold: float = 0.8

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from actors.errors import SettingsError
+from actors.measures import measure_folders
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context
 from actors.runtime.settings import read_settings
@@ -64,13 +65,20 @@ class JournalCare:
         epoch: of the run.
         settings: how.
         tell: called with what an operator should know, once for each new text.
+        is_recovered: whether a start recovers from it: then it gets checkpoints, and keeps what they need.
 
     Attributes:
         sealed, removed, checkpoints: how many so far.
     """
 
     def __init__(
-        self, directory: Path, epoch: int, settings: JournalCareSettings, tell: Callable[[str], None]
+        self,
+        directory: Path,
+        epoch: int,
+        settings: JournalCareSettings,
+        tell: Callable[[str], None],
+        *,
+        is_recovered: bool = True,
     ) -> None:
         self.directory = directory
         self.epoch = epoch
@@ -80,6 +88,7 @@ class JournalCare:
         self._tell = tell
         self._told = ""
         self._maker: CheckpointMaker | None = None
+        self._is_recovered = is_recovered
         self._is_broken = False
         self._pass: Iterator[None] | None = None
         self._report = KeepReport()
@@ -92,7 +101,7 @@ class JournalCare:
         return is_behind or self._pass is not None
 
     def _replay(self) -> bool:
-        if self._is_broken or not self.directory.is_dir():
+        if self._is_broken or not self._is_recovered or not self.directory.is_dir():
             return False
         count = 0
         try:
@@ -114,7 +123,9 @@ class JournalCare:
             if now_ns < self._next_pass_ns:
                 return
             self._report = KeepReport()
-            self._pass = keep_steps(self.directory, self.policy, utc_ns, self._report)
+            self._pass = keep_steps(
+                self.directory, self.policy, utc_ns, self._report, is_recovered=self._is_recovered
+            )
         try:
             next(self._pass)
             return
@@ -128,6 +139,9 @@ class JournalCare:
         self.removed += len(self._report.removed)
         for text in self._report.damage:
             self._say(f"damaged: {text}")
+        if self._report.foreign:
+            more = f", and {len(self._report.foreign) - 1} more" if len(self._report.foreign) > 1 else ""
+            self._say(f"kept, not read: {self._report.foreign[0]}{more}")
         if self._report.held_by.startswith("cursor"):
             self._say(f"old files stay: {self._report.held_by} has not stored them")
 
@@ -151,6 +165,8 @@ class JournalKeeper(Actor):
             for slot in self.config.slots
             if spec.state_dir
         ]
+        self._measures: set[Path] = set()
+        self._look_ns = 0
         self._counters = {
             name: context.counter(f"journal.{name}") for name in ("sealed", "removed", "checkpoints")
         }
@@ -164,8 +180,20 @@ class JournalKeeper(Actor):
         """Begin; each step is a timer's."""
         self._step()
 
+    def _find_measures(self, now_ns: int) -> None:
+        """Strategy workers begin their journals of measurements when they have something to tell."""
+        spec = self.context.host.spec
+        if not spec.state_dir or now_ns < self._look_ns:
+            return
+        self._look_ns = now_ns + round(self.config.pass_s * _S)
+        for path, _ in measure_folders(Path(spec.state_dir)):
+            if path not in self._measures:
+                self._measures.add(path)
+                self.cares.append(JournalCare(path, spec.epoch, self.config, self._say, is_recovered=False))
+
     def _step(self) -> None:
         context = self.context
+        self._find_measures(context.now_ns())
         is_busy = [care.step(context.now_ns(), context.utc_ns()) for care in self.cares]
         # Nobody waits for a checkpoint: where nothing is written, a look a second will do.
         context.call_later(self.config.step_ms * _MS if any(is_busy) else IDLE_NS, self._step)

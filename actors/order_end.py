@@ -8,8 +8,9 @@ from exec.oms import Oms
 from exec.session import OrderSession
 
 STEP_NS = 2_000_000
-#: Between two looks for orders that need another cancel: the venue has refused one, or it did not get it.
-CANCEL_AGAIN_NS = 50_000_000
+#: From the first look for orders that need another cancel (the venue refused one, or did not get it) to the
+#: next; twice as long each time: cancels go before questions, and may use up what the questions would cost.
+CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 800_000_000
 NAMED_MAX = 5
 
 
@@ -36,11 +37,11 @@ async def settle_orders(
     Returns:
         "" = everything is settled, else what is not, in words.
     """
-    cancel_ns = 0
+    cancel_ns, again_ns = 0, CANCEL_AGAIN_NS
     while (oms.open_count or session.in_doubt) and (now := now_ns()) < deadline_ns:
         if now >= cancel_ns:
             cancel_all()
-            cancel_ns = now + CANCEL_AGAIN_NS
+            cancel_ns, again_ns = now + again_ns, min(2 * again_ns, CANCEL_AGAIN_MAX_NS)
         on_cycle(now_ns())
         if oms.open_count or session.in_doubt:
             await sleep(STEP_NS)

@@ -7,17 +7,19 @@ anything in it or not. It watches the strategy workers: the orders of one that i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from actors.correlation_watch import CorrelationWatch
 from actors.errors import ActorError
+from actors.gateway_ledger import GatewayLedger
 from actors.gateway_settings import OrderGatewaySettings
 from actors.halt_care import HaltCare
 from actors.journals import DigestJournal
 from actors.order_end import settle_orders
+from actors.order_rehearsal import OrderRehearsal
 from actors.paper_orders import PaperOrders
 from actors.position_board import PositionBoard
 from actors.runtime import spec as names
@@ -29,14 +31,11 @@ from actors.runtime.publishers import PUBLISHES
 from actors.runtime.schedule import Timer
 from actors.runtime.settings import read_settings
 from actors.venue_orders import VenueOrders, check_accounts
-from exec.checkpoint import starting_point
 from exec.entries import EntryWriter
 from exec.flow import cancel_orders, process_intent
-from exec.oms import Oms
-from exec.recovery import Recovered, recover
+from exec.recovery import Recovered
 from exec.report import COUNTER_NAMES, DENIED_COUNTER, counters_of
 from exec.session import OrderSession
-from risk.exposure import ExposureBook
 from risk.gate import Gate
 from shm.enums import (
     IntentKind,
@@ -49,7 +48,8 @@ from shm.enums import (
     WorkerState,
 )
 from shm.errors import JournalError
-from shm.journal import Journal, JournalEntry
+from shm.instruments import Instrument
+from shm.journal import Journal
 from shm.records import IntentRecord, MarketRecord, ReportRecord
 from shm.spsc import Producer
 
@@ -82,10 +82,11 @@ class OrderGateway(Actor):
         host = context.host
         self._host = host
         self._slot = host.spec.slot
-        self.exposures = ExposureBook(host.instruments.get)
+        self._ledger = GatewayLedger(host, self._on_report)
+        self.exposures = self._ledger.exposures
         self.journal = self._open_journal()
         self.entries = EntryWriter(self.journal)
-        self.oms = Oms(host.spec.epoch, self.exposures, self._on_report)
+        self.oms = self._ledger.oms
         self.desk: PaperOrders | VenueOrders
         self.session: OrderSession
         self.recovered = Recovered()
@@ -164,6 +165,10 @@ class OrderGateway(Actor):
         """All instruments of the run: marks for PnL, books and trades for the simulated venue."""
         return [row.instrument_id for row in self.context.instruments]
 
+    def follows(self, instrument: Instrument) -> bool:  # noqa: ARG002
+        """Every one, as above."""
+        return True
+
     def on_start(self, reason: str, *_: Any) -> None:
         """Recover from the journal, settle what was under way, and only then take intents.
 
@@ -177,17 +182,12 @@ class OrderGateway(Actor):
                 f"{self._host.spec.epoch}, which only begins: move them away, or put the epoch file right"
             )
         now = self.context.now_ns()
-        directory = self._journal_directory()
-        entries: Iterable[JournalEntry] = ()
-        start = None
-        if directory is not None:
-            start, entries = starting_point(directory, self._host.spec.epoch)
-        self.recovered = recover(entries, self.oms, now_ns=now, on_replayed=self._restore_counts, start=start)
+        self.recovered = self._ledger.recover(self._journal_directory(), now, self._restore_counts)
         self.desk = self._make_desk()
         self.session = self.desk.session
+        self._rehearsal = OrderRehearsal(self.context, self.gate, self.config, self.session)
         self._list_instruments()
-        resumed = self.oms.open_count
-        self._recovered_orders.inc(resumed)
+        self._recovered_orders.inc(self.oms.open_count)
         self.desk.resume(self.recovered, self.entries, self.context.now_ns, now)
         self._offer_tail()
         self.board.store_all(now)
@@ -201,14 +201,12 @@ class OrderGateway(Actor):
             return PaperOrders(self.context, self.config, self.oms, self.recovered)
         if not self.config.accounts:
             raise ActorError("order_gateway: mode 'venue' needs accounts")
-        return VenueOrders(
-            self.context,
-            self.config.accounts,
-            self.oms,
-            self.entries,
-            on_wire=self._on_wire,
+        desk = VenueOrders(
+            self.context, self.config.accounts, self.oms, self.entries, on_wire=self._on_wire,
             after=lambda: self.on_cycle(self.context.now_ns()),
-        )
+        )  # fmt: skip
+        self._ledger.value_fees(desk.sessions, self.context.instruments)
+        return desk
 
     def _restore_counts(self, recovered: Recovered) -> None:
         """Count what the journal proves: the process before this one may have died between the two."""
@@ -248,6 +246,8 @@ class OrderGateway(Actor):
         if sequence <= self.recovered.consumed.get(from_slot, 0):
             self._skipped.inc(1)  # journaled by the process before this one
             return
+        if intent.instrument_id >= self._listed:
+            self._list_instruments()  # its strategy saw the listing first
         now_ns = self.context.now_ns
         now = now_ns()
         self._intent_ns.record(now - intent.decide_ns)
@@ -264,6 +264,7 @@ class OrderGateway(Actor):
             self.oms.deny(intent, reason, gate_ns)
             return
         if not reason and kind in _SENDS:
+            self._rehearsal.seen(intent, gate_ns)
             self.desk.before_order(intent.instrument_id, gate_ns)
         order = process_intent(
             intent,
@@ -373,16 +374,14 @@ class OrderGateway(Actor):
             return
         if self._journal_error:
             self._journal_error = ""
-            self._tell_journal("has room again: new orders pass")
+            self._tell(FAULT_JOURNAL, "journal", "has room again: new orders pass")
 
     def _journal_failed(self, error: Exception) -> None:
         self._journal_faults.inc(1)
         if not self._journal_error:
             self._journal_error = str(error)
-            self._tell_journal(f"{error}: new orders are denied (JOURNAL), cancels pass")
-
-    def _tell_journal(self, text: str) -> None:
-        self._tell(FAULT_JOURNAL, "journal", text)
+            text = f"{error}: new orders are denied (JOURNAL), cancels pass"
+            self._tell(FAULT_JOURNAL, "journal", text)
 
     def _tell(self, code: int, what: str, text: str) -> None:
         host = self._host
@@ -496,4 +495,5 @@ class OrderGateway(Actor):
         self._flush_reports()
         self.board.store_all(self.context.now_ns())
         self.desk.close()
+        self._rehearsal.close()
         self.journal.close()

@@ -22,6 +22,7 @@ ROLES: Mapping[str, str] = {
     "journal_keeper": "actors.journal_care:JournalKeeper",
     "store": "actors.persistence.writer:StoreActor",
     "mirror": "actors.persistence.mirror:MirrorActor",
+    "shadow": "actors.shadow_watch:ShadowWatch",
     "market_maker": "actors.strategies.market_maker:MarketMaker",
 }
 

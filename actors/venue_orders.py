@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # Orders in doubt wait for this connection; but venues count attempts, some allow three a second.
 POLICY = ReconnectPolicy(initial_ns=500_000_000, maximum_ns=5_000_000_000, stable_ns=1_000_000_000)
 FAULT_VENUE = 2100
+_ORDERS = Channel.ORDER_SOCKET
 STANDS_NS = 100_000
 #: Events that a person must hear of, beside the worker's fault log.
 TOLD = frozenset(
@@ -54,8 +55,11 @@ TOLD = frozenset(
         "unsettled",
         "amended",
         "decode",
+        "wait",
     )
 )
+#: A venue that refuses for too much may say so to every request: told once in so long.
+WAIT_TOLD_NS = 5_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class VenueAccount:
         kind: "hmac" or "ed25519".
         options: the protocol's own.
         rates: purpose → name of the rule in the rate ledger; empty = nothing is counted.
-        rotate_s: after that the private stream's socket is replaced by a new one; 0 = half a day.
+        rotate_s: after that each of the two sockets is replaced by a new one; 0 = half a day.
     """
 
     name: str
@@ -211,25 +215,25 @@ class AccountLink:
             on_end=lambda: self._guarded(self._on_end, line),
         )
 
-    def open_spare(self, url: str) -> None:
+    def open_spare(self, url: str, of: Channel) -> None:
         """See `VenueLink`."""
-        self._connect(Channel.SPARE_STREAM, url)
+        self._connect(of.spare, url)
 
-    def send_spare(self, frame: bytes) -> bool:
+    def send_spare(self, frame: bytes, of: Channel) -> bool:
         """See `VenueLink`."""
-        return self._send(Channel.SPARE_STREAM, frame)
+        return self._send(of.spare, frame)
 
-    def swap_private(self) -> None:
+    def swap_spare(self, of: Channel) -> None:
         """See `VenueLink`."""
-        new, old = self._lines[Channel.SPARE_STREAM], self._lines[Channel.PRIVATE_STREAM]
-        new.channel, old.channel = Channel.PRIVATE_STREAM, Channel.SPARE_STREAM
+        new, old = self._lines[of.spare], self._lines[of]
+        new.channel, old.channel = of, of.spare
         self._lines[new.channel], self._lines[old.channel] = new, old
         self._told.pop(new.channel, None)
 
-    def drop_spare(self) -> None:
+    def drop_spare(self, of: Channel) -> None:
         """See `VenueLink`."""
-        line = self._lines.pop(Channel.SPARE_STREAM, None)
-        self._told.pop(Channel.SPARE_STREAM, None)
+        line = self._lines.pop(of.spare, None)
+        self._told.pop(of.spare, None)
         if line is not None:
             line.is_over = True
             line.connection.close()
@@ -249,7 +253,8 @@ class AccountLink:
 
     def send_order(self, frame: bytes) -> bool:
         """See `VenueLink`."""
-        return self._send(Channel.ORDER_SOCKET, frame)
+        line = self._lines.get(_ORDERS)
+        return line is not None and line.connection.send(frame)
 
     def send_private(self, frame: bytes) -> bool:
         """See `VenueLink`."""
@@ -346,10 +351,11 @@ class VenueOrders:
         self._context = context
         self._oms = oms
         self._began_ns = context.now_ns()
+        self._wait_told_ns: dict[str, int] = {}
         self._safe_ns = 0  # when every account could send new orders for the first time
         host = context.host
         answers: dict[int, Any] = {}
-        rest = RestPort(host, answers)
+        self._rest = rest = RestPort(host, answers)
         self._links: list[AccountLink] = []
         sessions = []
         for index, row in enumerate(accounts):
@@ -404,8 +410,14 @@ class VenueOrders:
             self._note_states()
         else:
             host.metrics.fault(FAULT_VENUE, line, host.utc_ns())
-        if name in TOLD:
-            host.notify({"op": "venue", "text": line})
+        if name not in TOLD:
+            return
+        if name == "wait":
+            now_ns = self._context.now_ns()
+            if now_ns < self._wait_told_ns.get(account, 0):
+                return
+            self._wait_told_ns[account] = now_ns + WAIT_TOLD_NS
+        host.notify({"op": "venue", "text": line})
 
     def _note_states(self) -> None:
         """Tell status and report how far each account is, and since when this process is safe to quote."""
@@ -413,6 +425,7 @@ class VenueOrders:
             self._safe_ns = self._context.now_ns()
         states = {link.name: link.session.state.name for link in self._links}
         data = {"states": states, "began_ns": self._began_ns, "safe_ns": self._safe_ns}
+        data["incarnation"] = self._context.host.spec.incarnation
         self._context.note("accounts", data)
 
     @property
@@ -446,7 +459,8 @@ class VenueOrders:
 
     def on_cycle(self, now_ns: int) -> None:
         """Put on the wire what this duty cycle gathered."""
-        del now_ns  # of the cycle's begin; stamps want the moment
+        self._rest.look(now_ns)
+        # `now_ns` is of the cycle's begin; stamps want the moment.
         self.sessions.flush(self._context.now_ns())
 
     def publish(self) -> None:

@@ -119,15 +119,27 @@ def run_child(spec_fd: int, entry_name: str) -> int:
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     spec = read_spec(spec_fd)
-    spec.machine.facts = prepare(spec)
+    if not spec.is_standby:
+        spec.machine.facts = prepare(spec)
     entry = load_entry(ENTRIES.get(spec.role, entry_name))
     from shm.segment import NamedSegments, RunName
 
     segments = NamedSegments(RunName(spec.instance, spec.epoch), huge_pages=spec.machine.huge_pages)
+    more = {}
+    if spec.is_standby:
+        from actors.runtime.standby import stand_by
+
+        _prctl(PR_SET_NAME, ctypes.c_char_p(f"rl+{spec.name}"[:15].encode()))
+        promoted = stand_by(spec, segments, prepare)
+        if promoted is None:
+            return 0
+        spec, followed = promoted
+        if followed is not None:
+            more["followed"] = followed
     # What is alive after the imports lives until the end: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    return entry(spec, segments) or 0
+    return entry(spec, segments, **more) or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError, Problem
 from engine.sentinel_config import HaltConfig, SentinelConfig, sentinel_problems
+from engine.shadow_config import ShadowConfig
 from engine.store_config import StoreConfig
 from engine.toml_lines import Key, find_line, key_lines
 from engine.venue_config import (
@@ -30,6 +31,7 @@ from engine.venue_config import (
 from exec.errors import SimulatorError
 from exec.simulator.latency import parse_latency
 from exec.simulator.queue_model import parse_queue_model
+from feeds.names import is_pattern
 from shm.errors import UnitsError
 from shm.units import parse_units
 
@@ -101,7 +103,7 @@ class RunConfig(Section):
 
 
 class StrategyConfig(Section):
-    """One strategy actor."""
+    """One strategy actor; `instruments` are names or patterns, which also mean what is listed later."""
 
     name: str = Field(pattern=NAME)
     kind: str
@@ -152,17 +154,23 @@ class OrdersConfig(Section):
     Fees that are not given are those of the instruments. Of paper orders: `queue_model` says how they advance
     in the queue (no_queue, risk_averse, probability:power:2, …), and each latency is constant ("250us"),
     drawn ("lognormal:250us:0.5", median and sigma) or recorded ("table:FILE"). Orders of a dead strategy
-    worker are canceled, or with `keep_orphans` left for its successor.
+    worker are canceled, or with `keep_orphans` left for its successor. With `standby` a second process
+    follows each worker that trades and takes its place when it dies. The gateway's worker looks `spin_us` for
+    the next intent before it parks, which is for a core of its own, and rehearses an order every
+    `rehearse_us` while orders are sent, which keeps its caches warm; 0 = neither.
     """
 
     mode: Literal["paper", "venue"] = "paper"
     maker_fee_bps: float | None = None
     taker_fee_bps: float | None = None
     keep_orphans: bool = False
+    standby: bool = False
     queue_model: str = "risk_averse"
     entry_latency: str = "0"
     response_latency: str = "0"
     feed_latency: str = "0"
+    spin_us: int = Field(default=0, ge=0, le=60_000_000)
+    rehearse_us: int = Field(default=1_000, ge=0, le=1_000_000)
 
     @field_validator("queue_model")
     @classmethod
@@ -209,6 +217,7 @@ class Config(Section):
     halt: HaltConfig = HaltConfig()
     journal: JournalConfig = JournalConfig()
     store: StoreConfig = StoreConfig()
+    shadow: ShadowConfig | None = None
 
 
 def money_e8(value: Money) -> int:
@@ -318,14 +327,14 @@ def _references(config: Config) -> list[tuple[Key, str]]:
         venue = config.venues.get(strategy.venue)
         if venue is None:
             found.append((("strategies", i, "venue"), _no_such("venue", strategy.venue, config.venues)))
-        elif isinstance(strategy.instruments, list) and venue.symbols:
+        elif isinstance(strategy.instruments, list) and venue.symbols and not venue.follows_listings:
             found += [
                 (
                     ("strategies", i, "instruments"),
                     _no_such("symbol of that venue", symbol, dict.fromkeys(venue.symbols)),
                 )
                 for symbol in strategy.instruments
-                if symbol not in venue.symbols
+                if symbol not in venue.symbols and not is_pattern(symbol)
             ]
     found += missing_accounts(config.orders.mode, config.venues)
     found += sentinel_problems(config.sentinel, config.engine.heartbeat_ms, config.orders.mode)
@@ -452,6 +461,7 @@ def _fields_at(key: Key) -> list[str]:
         "halt": HaltConfig,
         "journal": JournalConfig,
         "store": StoreConfig,
+        "shadow": ShadowConfig,
         "account": AccountConfig,
         "simulated": SimulatedConfig,
     }

@@ -85,6 +85,10 @@ class Link:
         else:
             self._loop.remove_writer(self._socket.fileno())
 
+    def hand_over(self, on_message: Callable[[Message], None]) -> None:
+        """From here on another takes what arrives."""
+        self._on_message = on_message
+
     def close(self) -> None:
         """Stop reading and close the socket; safe to call twice."""
         if self._open:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +40,27 @@ class Operations:
         self._engine = supervisor
         self.holds = Holds(supervisor.event)
         self.notes = Notes()
+        self._signals: tuple[int, ...] = ()
+
+    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take signals."""
+        engine = self._engine
+        actions: dict[int, Callable[[], object]] = {
+            signal.SIGINT: lambda: engine.request_stop("SIGINT"),
+            signal.SIGTERM: lambda: engine.request_stop("SIGTERM"),
+            signal.SIGHUP: lambda: engine.spawn_task(self.reload_quietly()),
+            signal.SIGUSR1: self.report_quietly,
+            signal.SIGUSR2: lambda: engine.event("SIGUSR2: there is no sampler in this version"),
+        }
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        self._signals = tuple(actions)
+
+    def silence(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Leave signals to their defaults again."""
+        for number in self._signals:
+            loop.remove_signal_handler(number)
+        self._signals = ()
 
     def on_message(self, child: Child, op: str, message: dict[str, Any]) -> None:
         """Take what a worker answers to an operator, or tells for status and report."""

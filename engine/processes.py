@@ -18,6 +18,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from actors.runtime.spec import WorkerSpec
 from engine.lifecycle import Lifecycle
 from engine.link import Link, Message
@@ -113,6 +115,8 @@ class Child:
         self._on_message = on_message
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
+        #: Whether its process stood by before it became this child's.
+        self.stood_by = False
 
     @property
     def pid(self) -> int:
@@ -163,9 +167,33 @@ class Child:
             self._adopt(await starting)
             raise
 
+    def take_over(self, standby: Child, spec: WorkerSpec) -> bool:
+        """Make a standby's process the one of this child's new incarnation, by telling it the spec.
+
+        The standby is as if it had ended. Our own process must have.
+
+        Returns:
+            False = it has just died (its end is told as ours if the word reached it), or was none.
+        """
+        link, process = standby.link, standby._process
+        if not standby.is_running or link is None or process is None:
+            return False
+        if not link.send({"op": "promote", "spec": orjson.Fragment(spec.to_json())}):
+            return False
+        asyncio.get_running_loop().remove_reader(standby._pidfd)
+        os.close(standby._pidfd)
+        standby._pidfd, standby._process, standby.link = -1, None, None
+        standby.exited.set()
+        self.ready.clear()
+        self._adopt(process)
+        link.hand_over(lambda message: self._on_message(self, message))
+        self.link, self.core, self.stood_by = link, spec.core, True
+        return True
+
     def _adopt(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._pidfd = os.pidfd_open(process.pid)
+        self.stood_by = False
         self.exited.clear()
         asyncio.get_running_loop().add_reader(self._pidfd, self._ended)
 

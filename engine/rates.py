@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from engine.venue_config import VenueConfig
@@ -131,5 +132,19 @@ def _factor(config: VenueConfig) -> float:
 
 def _name(venue: str, config: VenueConfig, url: str, purpose: str) -> str:
     # A simulated venue is told by its name: its port changes with every run.
-    host = urlsplit(url).hostname if config.simulated is None else None
-    return f"{(host or venue)[: 46 - len(purpose)]}.{purpose}"
+    place = urlsplit(url) if config.simulated is None else None
+    host = (place.hostname if place is not None else None) or venue
+    if place is not None and place.port is not None and _is_loopback(host):
+        host = (
+            f"{host}:{place.port}"  # venues (or ways to them) on this machine have its address in common only
+        )
+    return f"{host[: 46 - len(purpose)]}.{purpose}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

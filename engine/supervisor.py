@@ -34,6 +34,7 @@ from engine.restart import Restart, RestartPolicy, RestartTable
 from engine.run_segments import RunSegments
 from engine.sdnotify import Notifier
 from engine.shutdown import Shutdown
+from engine.standby import Standbys
 from engine.topology import RunIdentity, Topology, VenueUrls, build_topology
 from engine.watching import Watcher
 from profiles.process import ProcessSampler
@@ -43,7 +44,6 @@ from shm.instance import Instance
 
 EVENTS_MAX = 1_000
 COMMAND_SLOT = -1
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 ReportWriter = Callable[[dict[str, Any]], str]
 
@@ -107,6 +107,7 @@ class Supervisor:
         self._books_at_stop: dict[str, int] | None = None
         self._watcher = Watcher(config.engine, self._sampler, self.notifier, self.event)
         self._operations = Operations(self)
+        self.standbys = Standbys(self._spawn, self._standby_spec, self.event)
         self._table: RestartTable
 
     # ---- the run ---------------------------------------------------------------------------------
@@ -172,24 +173,11 @@ class Supervisor:
         self._pidfd = os.pidfd_open(os.getpid())
         pid, beat = os.getpid(), self.config.engine.heartbeat_ms * 1_000_000
         note = run_file.RunNote(
-            self.instance.name,
-            self.instance.epoch,
-            pid,
-            run_file.start_ticks(pid),
-            utc_ns(),
-            str(self._state_dir),
-            beat,
-        )
+            self.instance.name, self.instance.epoch, pid, run_file.start_ticks(pid), utc_ns(),
+            str(self._state_dir), beat,
+        )  # fmt: skip
         run_file.write_note(note)
-        loop = asyncio.get_running_loop()
-        for number, action in (
-            (signal.SIGINT, lambda: self.request_stop("SIGINT")),
-            (signal.SIGTERM, lambda: self.request_stop("SIGTERM")),
-            (signal.SIGHUP, lambda: self.spawn_task(self._operations.reload_quietly())),
-            (signal.SIGUSR1, self._operations.report_quietly),
-            (signal.SIGUSR2, lambda: self.event("SIGUSR2: there is no sampler in this version")),
-        ):
-            loop.add_signal_handler(number, action)
+        self._operations.listen(asyncio.get_running_loop())
 
     async def _start_or_stop(self) -> None:
         """Start everything, unless a stop is asked for before it is up."""
@@ -229,6 +217,7 @@ class Supervisor:
         self.started_ns = now_ns()
         self.segments.control.run_started_ns = self.started_ns
         self.spawn_task(self._watcher.run(self._children(), self.segments))
+        self.standbys.begin(self._traders() if self.config.orders.standby else ())
         self.notifier.ready(f"running {self.topology.placement}")
 
     async def _wait_for_end(self) -> None:
@@ -242,6 +231,10 @@ class Supervisor:
 
     def _children(self) -> list[Child]:
         return [*self._commands.values(), *self.workers.values()]
+
+    def _traders(self) -> list[Child]:
+        """Workers that host a gateway or strategies."""
+        return [self.workers[s.name] for s in self.specs.values() if s.slot in {*s.gateways, *s.strategies}]
 
     def _find(self, name: str) -> Child:
         return self._commands.get(name) or self.workers[name]
@@ -264,6 +257,14 @@ class Supervisor:
         self._urls[name] = parse_ready(line, child.name)
         child.lifecycle.to(WorkerState.RUNNING)
 
+    def _standby_spec(self, worker: str) -> WorkerSpec:
+        return replace(self.specs[worker], supervisor_pidfd=self._pidfd, is_standby=True)
+
+    async def _spawn(self, child: Child, spec: WorkerSpec) -> None:
+        assert self.segments is not None
+        fds = (self._pidfd, *self.segments.bells)
+        await child.spawn_worker(spec, fds, self._spawner, self._options)
+
     async def _start_worker(self, child: Child) -> None:
         """Start one worker and wait until it says that it is ready."""
         assert self.segments is not None
@@ -274,10 +275,12 @@ class Supervisor:
             generation=self.generations.number,
             supervisor_pidfd=self._pidfd,
             start_reason="start" if child.incarnation == 1 else "restart",
+            operator=self._operations.holds.on_begin(child.slot),
         )
         self._watcher.forget(child.slot)
         try:
-            await child.spawn_worker(spec, (self._pidfd, *self.segments.bells), self._spawner, self._options)
+            if not self.standbys.promote(child, spec):
+                await self._spawn(child, spec)
         except OSError as error:
             child.settle(WorkerState.FAILED)
             raise SpawnError(f"worker {child.name} can not be started: {error}") from error
@@ -386,7 +389,7 @@ class Supervisor:
                 self.request_stop(f"{child.name} can not be restarted: {error}", exit_code=1)
             return False
         took_ms = (now_ns() - began) / 1e6
-        which = f"pid {child.pid}, incarnation {child.incarnation}"
+        which = f"pid {child.pid}, incarnation {child.incarnation}{', by its standby' * child.stood_by}"
         self.event(f"{child.name} is back after {took_ms:.0f} ms as {which}")
         return True
 
@@ -415,7 +418,7 @@ class Supervisor:
     def status(self) -> Reply:
         """The run and its workers, as `ringlane status` shows them."""
         head = {"pid": os.getpid(), "phase": self.phase.value, **self._operations.notes.section()}
-        return head | run_status(self.facts(), self.specs)
+        return head | run_status(self.facts(), self.specs) | {"standbys": self.standbys.rows()}
 
     def make_report(self) -> dict[str, Any]:
         """The run report up to now (up to the stop, once stopped)."""
@@ -456,12 +459,9 @@ class Supervisor:
             await asyncio.wait_for(self._all_back.wait(), self.config.engine.shutdown_s)
         except TimeoutError:
             self.event("stop: a restart did not finish in time")
-        specs = self.specs.values()
-        traders = [self.workers[s.name] for s in specs if s.slot in {*s.gateways, *s.strategies}]
-        gateways = [self.workers[s.name] for s in specs if s.slot in s.gateways]
-        await self._shutdown.run(
-            list(self.workers.values()), list(self._commands.values()), traders, gateways, self._revive
-        )
+        gateways = [self.workers[s.name] for s in self.specs.values() if s.slot in s.gateways]
+        workers, commands = list(self.workers.values()), list(self._commands.values())
+        await self._shutdown.run(workers, commands, self._traders(), gateways, self._revive)
         self.phase = Phase.STOPPED
         if self.segments is not None:
             self.report = self.make_report()
@@ -480,6 +480,7 @@ class Supervisor:
 
     async def _clean_up(self, server: ControlServer) -> None:
         self.phase = Phase.STOPPED
+        await self.standbys.end()
         await self._shutdown.finish(self._children())
         for task in list(self._tasks):
             task.cancel()
@@ -489,9 +490,7 @@ class Supervisor:
             self.segments.close()
         self.machine.release()
         self.notifier.close()
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+        self._operations.silence(asyncio.get_running_loop())
         if self._pidfd >= 0:
             os.close(self._pidfd)
         run_file.remove_note(self._state_dir)

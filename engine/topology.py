@@ -27,13 +27,14 @@ from engine.errors import TopologyError
 from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place
 from engine.rates import RatePlan, plan_rates
 from engine.sentinel_plan import add_sentinel
+from engine.shadow_config import shadow_settings
 from engine.store_config import mirror_settings, store_settings
 from engine.venue_config import VenueConfig
 from feeds.names import is_pattern
 
 #: Roles that are no strategies.
 PARTS = frozenset(
-    ("market_data", "reference", "order_gateway", "account", "journal_keeper", "store", "mirror")
+    ("market_data", "reference", "order_gateway", "account", "journal_keeper", "store", "mirror", "shadow")
 )
 MARKET_CAPACITY = 65_536
 ORDER_CAPACITY = 4_096
@@ -179,6 +180,8 @@ def gateway_settings(config: Config) -> dict[str, Any]:
         "response_latency": orders.response_latency,
         "feed_latency": orders.feed_latency,
         "keep_orphans": orders.keep_orphans,
+        "spin_ns": orders.spin_us * 1_000,
+        "rehearse_ns": orders.rehearse_us * 1_000,
         "orphan_ns": config.engine.orphan_ms * 1_000_000,
         "journal_file_bytes": config.journal.file_mib << 20,
         "limits": risk_limits(config.risk),
@@ -205,6 +208,8 @@ def _store_actors(config: Config, pairs: int) -> list[ActorSpec]:
         actors.append(ActorSpec(0, "store", "store", store_settings(config.store, pairs)))
     if config.store.mirror is not None:
         actors.append(ActorSpec(0, "mirror", "mirror", mirror_settings(config.store, pairs)))
+    if config.shadow is not None:
+        actors.append(ActorSpec(0, "shadow", "shadow", shadow_settings(config.shadow)))
     return actors
 
 
@@ -275,7 +280,7 @@ def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, Venue
     for strategy in config.strategies:
         known = _symbols(config.venues[strategy.venue], urls[strategy.venue])
         unknown = (
-            [s for s in strategy.instruments if s not in known]
+            [s for s in strategy.instruments if s not in known and not is_pattern(s)]
             if isinstance(strategy.instruments, list) and not config.venues[strategy.venue].follows_listings
             else []
         )
@@ -399,7 +404,7 @@ def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan], rates: RatePlan) 
         return actor.settings | {"accounts": rows}
     if actor.role == "journal_keeper":
         return actor.settings | {"slots": _slots_with(plans, lambda a: a.role == "order_gateway")}
-    if actor.role == "store":
+    if actor.role in ("store", "shadow"):
         return actor.settings | {"gateways": _slots_with(plans, lambda a: a.role == "order_gateway")}
     if actor.role != "reference":
         return dict(actor.settings)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from exec.errors import RecoveryError
 from exec.oms import Oms
 from exec.order import Order
-from exec.recovery import EntryLike, Recovered, Replay, mute
+from exec.recovery import Recovered, Replay, mute
 from shm.errors import JournalError
 from shm.instruments import Instrument
 from shm.journal import FileView, JournalEntry, JournalPosition, read_journal
@@ -162,17 +162,17 @@ def is_of_this_build(content: bytes) -> bool:
     return content.startswith(head) and b'"fields":' + fields in content
 
 
-class CheckpointMaker:
-    """Replays a journal beside its writer and writes a checkpoint whenever a file is complete.
+class LedgerFollower:
+    """Replays a journal beside its writer, from the newest checkpoint on: a copy of orders and positions.
 
     Args:
-        directory: of the journal.
+        directory: of the journal; it may still be empty.
         epoch: of the run.
-        make_ledger: makes an empty ledger from a function that gives the instrument row of an id.
+        make_ledger: makes an empty ledger from a function that gives the instrument row of an id, by the rows
+            that the journal holds.
 
     Attributes:
-        written: paths of the checkpoints written.
-        error: why the last one could not be written, "" = it could. Recovery then only reads more.
+        replay: the copy, as far as it was followed.
     """
 
     def __init__(
@@ -180,10 +180,7 @@ class CheckpointMaker:
     ) -> None:
         self.directory = directory
         self.epoch = epoch
-        self.written: list[Path] = []
-        self.error = ""
         self._rows: dict[int, Instrument] = {}
-        self._last: JournalEntry | None = None
         oms = Oms(epoch, make_ledger(self._row), mute)
         self.replay = Replay(oms, Recovered())
         position = START
@@ -209,23 +206,48 @@ class CheckpointMaker:
         """Replay at most `limit` entries; returns how many. 0 = it is where the writer is.
 
         Raises:
-            JournalError: the journal is broken; RecoveryError: it contradicts itself. Nothing was written
-                then.
+            JournalError: the journal is broken; RecoveryError: it contradicts itself.
         """
         entries = self._follower.read(limit)
         for entry in entries:
-            last = self._last
-            if last is not None and entry.file != last.file:
-                self._write(last, entry)
-            self._apply(entry)
-            self._last = entry
+            self.take(entry)
         return len(entries)
 
-    def _apply(self, entry: EntryLike) -> None:
+    def take(self, entry: JournalEntry) -> None:
+        """Replay one entry."""
         rows = self.replay.recovered.instruments
         self.replay.apply(entry)
         if self.replay.recovered.instruments > rows:
             self._take_row(entry.payload)
+
+    def rest(self) -> Iterator[JournalEntry]:
+        """What stands behind the entries replayed so far; whoever takes it replays it (`recover`)."""
+        return iter(self._follower)
+
+
+class CheckpointMaker(LedgerFollower):
+    """Writes a checkpoint whenever a file of the journal is complete; `step` writes none if it raises.
+
+    Attributes:
+        written: paths of the checkpoints written.
+        error: why the last one could not be written, "" = it could. Recovery then only reads more.
+    """
+
+    def __init__(
+        self, directory: Path, epoch: int, make_ledger: Callable[[Callable[[int], Instrument]], Any]
+    ) -> None:
+        super().__init__(directory, epoch, make_ledger)
+        self.written: list[Path] = []
+        self.error = ""
+        self._last: JournalEntry | None = None
+
+    def take(self, entry: JournalEntry) -> None:
+        """See `LedgerFollower`; an entry of a new file first completes the one before it."""
+        last = self._last
+        if last is not None and entry.file != last.file:
+            self._write(last, entry)
+        super().take(entry)
+        self._last = entry
 
     def _write(self, last: JournalEntry, following: JournalEntry) -> None:
         index = int(last.file.stem.rpartition("-")[2])

@@ -14,6 +14,7 @@
 | POSITION_DRIFT | positions differ once all listed fills are booked | BOOK_DRIFT, or ASK_FILLS if the list
 may lack some |
 | BALANCE_DRIFT | balances differ by more than the tolerance | TAKE_BALANCE |
+| FOREIGN_FEE | a fee in a token that has no mark; theirs in the token | NONE: the schedule's is booked |
 
 Nothing here turns silence into REJECTED: an order ends only by a fill or by an answer of the venue that names
 it. What was sent after the venue was asked is not compared: it may be under way.
@@ -54,6 +55,7 @@ class DiscrepancyKind(IntEnum):
     MISSED_END = 9
     TERMS_DRIFT = 10
     FILL_GAP = 11
+    FOREIGN_FEE = 12
 
 
 class Repair(IntEnum):

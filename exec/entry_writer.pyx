@@ -64,8 +64,9 @@ cdef class OrderEntries:
         # Full, closed or not ours: its own words.
         return self._journal.append(kind, (<const char*> payload)[:size], now_ns)
 
-    def intent(self, IntentRecord intent not None, uint64_t ring_sequence, uint32_t from_slot, uint16_t reason,
-               int64_t now_ns):
+    cpdef object intent(
+        self, IntentRecord intent, uint64_t ring_sequence, uint32_t from_slot, uint16_t reason, int64_t now_ns
+    ):
         """Journal an intent with the gate's verdict."""
         cdef IntentEntry entry
         intent.to_ptr(&entry.intent)
@@ -75,7 +76,7 @@ cdef class OrderEntries:
         entry.zero = 0
         return self._append(_INTENT, &entry, sizeof(entry), now_ns)
 
-    def sent(self, int kind, Order order not None, int64_t now_ns):
+    cpdef object sent(self, int kind, Order order, int64_t now_ns):
         """Journal that a command for an order is about to be given to the session."""
         cdef SentEntry entry
         entry.command = kind

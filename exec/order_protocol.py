@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 
 from exec.foreign_fees import ForeignFees
 from exec.order import Order
+from exec.request import Request as Request
 from exec.session import VenueReport
 from shm.enums import Reason
 from shm.instruments import Instrument
@@ -63,6 +64,19 @@ class Channel(IntEnum):
     PRIVATE_STREAM = 2
     REST = 3
     SPARE_STREAM = 4  # the private stream's other socket while one replaces the other
+    SPARE_ORDERS = 5  # likewise the order socket's
+
+    @property
+    def spare(self) -> Channel:
+        """The other socket of an order socket or private stream."""
+        return Channel.SPARE_ORDERS if self is Channel.ORDER_SOCKET else Channel.SPARE_STREAM
+
+    @property
+    def meaning(self) -> Channel:
+        """What it carries: a spare socket carries what its first one does."""
+        if self is Channel.SPARE_ORDERS:
+            return Channel.ORDER_SOCKET
+        return Channel.PRIVATE_STREAM if self is Channel.SPARE_STREAM else self
 
 
 class Action(IntEnum):
@@ -75,36 +89,6 @@ class Action(IntEnum):
     RESYNC_TIME = 5  # our clock is off at the venue: measure the offset; nothing was done
     STOP = 6  # key, permission, account or address is refused: nothing may be sent until a human looks
     DONE = 7  # says no, but what was wanted holds (dead already, mode is set already)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One thing to send.
-
-    Args:
-        request_id: ours, unique within the session; on the wire wherever the venue has a place for it.
-        kind: what it asks.
-        lane: whose budget it takes.
-        way: socket or REST.
-        order_ids: root client order ids it is about, in the order of the venue's array.
-        instrument_id: of its orders; -1 = no particular one.
-        frame: the bytes of a socket request.
-        method, path, body, headers: of a REST request; `path` includes the query, everything is signed.
-        rates: (bucket name of the venue's limits table, weight) that it costs.
-    """
-
-    request_id: int
-    kind: RequestKind
-    lane: Lane
-    way: Way
-    order_ids: tuple[int, ...] = ()
-    instrument_id: int = -1
-    frame: bytes = b""
-    method: str = ""
-    path: str = ""
-    body: bytes = b""
-    headers: tuple[tuple[str, str], ...] = ()
-    rates: tuple[tuple[str, int], ...] = ()
 
 
 # ---- what a venue says -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from exec.errors import SessionError
 from exec.order import Order
@@ -27,7 +28,7 @@ from exec.simulator.matcher import Simulator
 from exec.simulator.queue_model import QueueModel
 from exec.simulator.queue_position import RestingOrder
 
-Command = tuple[int, Callable[..., None], tuple[object, ...]]
+Command = tuple[int, Callable[..., None], tuple[Any, ...]]
 
 
 class PaperSession(OrderSession):
@@ -78,13 +79,18 @@ class PaperSession(OrderSession):
 
     def new(self, order: Order, now_ns: int) -> None:
         """Send a new order; its terms are taken now."""
-        arriving = RestingOrder(
-            order.root_client_order_id, order.instrument_id, order.side, order.price_units, order.order_units
+        self._queue_command(
+            now_ns,
+            self._order_arrives,
+            order.root_client_order_id,
+            order.instrument_id,
+            order.side,
+            order.price_units,
+            order.order_units,
+            order.order_type,
+            order.time_in_force,
+            order.flags,
         )
-        arriving.order_type = order.order_type
-        arriving.time_in_force = order.time_in_force
-        arriving.flags = order.flags
-        self._queue_command(now_ns, self.simulator.new, arriving)
 
     def cancel(self, order: Order, now_ns: int) -> None:
         """Send a cancel."""
@@ -208,13 +214,33 @@ class PaperSession(OrderSession):
 
     # ---- inside ----------------------------------------------------------------------------------
 
+    def _order_arrives(
+        self,
+        client_order_id: int,
+        instrument_id: int,
+        side: int,
+        price: int,
+        units: int,
+        order_type: int,
+        time_in_force: int,
+        flags: int,
+        now_ns: int,
+    ) -> None:
+        arriving = RestingOrder(client_order_id, instrument_id, side, price, units)
+        arriving.order_type = order_type
+        arriving.time_in_force = time_in_force
+        arriving.flags = flags
+        self.simulator.new(arriving, now_ns)
+
     def _mass_cancel_arrives(self, instrument_id: int | None, now_ns: int) -> None:
         self.simulator.mass_cancel(now_ns, instrument_id)
 
-    def _queue_command(self, now_ns: int, call: Callable[..., None], *args: object) -> None:
+    def _queue_command(self, now_ns: int, call: Callable[..., None], *args: Any) -> None:
         if not self.is_connected:
             raise SessionError("the paper session is not connected")
-        self._last_command_ns = max(now_ns + self._entry.draw_ns(), self._last_command_ns)
+        due = now_ns + self._entry.draw_ns()
+        if due > self._last_command_ns:
+            self._last_command_ns = due
         self._commands.append((self._last_command_ns, call, args))
 
     def _queue_report(self, report: VenueReport, venue_ns: int) -> None:

@@ -288,6 +288,7 @@ def recover(
     now_ns: int,
     on_replayed: Callable[[Recovered], None] | None = None,
     start: Callable[[Replay], None] | None = None,
+    replay: Replay | None = None,
 ) -> Recovered:
     """Rebuild an empty OMS (and its ledger) from the journal entries of its epoch.
 
@@ -297,13 +298,14 @@ def recover(
         now_ns: stamps those reports.
         start: puts the state before the first entry into the replay (`exec.checkpoint.restore`); None = the
             entries are all there are.
+        replay: has followed the journal up to the first of these entries, with this OMS; None = begin here.
         on_replayed: called between the past and the first report that recovery makes itself.
 
     Raises:
         RecoveryError: the journal contradicts itself. JournalError passes from a broken chain.
     """
-    recovered = Recovered()
-    replay = Replay(oms, recovered)
+    replay = replay or Replay(oms, Recovered())
+    recovered = replay.recovered
     speak = oms.on_report
     oms.on_report = mute
     try:

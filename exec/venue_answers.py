@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
+from exec.command_sender import CommandSender
+from exec.discrepancy import Discrepancy
 from exec.errors import DecodeError
 from exec.lifecycle import Event
 from exec.order import Order
@@ -20,8 +22,7 @@ from exec.order_protocol import (
     RequestKind,
     Word,
 )
-from exec.session import VenueReport
-from exec.venue_commands import CommandSender
+from exec.session import OrderSession, VenueReport
 from exec.venue_doubts import Doubt, Verdict
 from exec.venue_requests import Sent
 from exec.venue_rotation import Rotation
@@ -31,6 +32,7 @@ from shm.enums import OrderStatus, Reason
 _NEW, _CANCEL, _REPLACE = RequestKind.NEW, RequestKind.CANCEL, RequestKind.REPLACE
 _COMMANDS = frozenset((_NEW, _CANCEL, _REPLACE))
 _QUESTIONS = frozenset((RequestKind.QUERY, RequestKind.FILLS))
+_LISTS = frozenset((RequestKind.OPEN_ORDERS, RequestKind.POSITIONS, RequestKind.FILLS))
 _UNKNOWN = int(OrderStatus.UNKNOWN)
 _FILLS = frozenset((int(Event.FILL_PART), int(Event.FILL_ALL)))
 _ENDS = frozenset((int(Event.CANCELED), int(Event.EXPIRED)))
@@ -40,7 +42,7 @@ CANCEL_AGAIN_NS = 200_000_000
 VENUE_IDS_MAX = 65_536
 
 
-class WordTaker(CommandSender, ABC):
+class WordTaker(CommandSender, OrderSession):
     """The half of `exec.venue_session.VenueSession` that listens; see there."""
 
     #: Replaces the private stream's socket in time.
@@ -58,12 +60,12 @@ class WordTaker(CommandSender, ABC):
         """Take a frame of a socket; one that makes no sense is counted and told, and changes nothing."""
         if self.rotation.is_copy(frame, channel):
             return
-        is_spare = channel is Channel.SPARE_STREAM
+        meaning = channel.meaning
         try:
-            words = self.protocol.decode(frame, Channel.PRIVATE_STREAM if is_spare else channel)
+            words = self.protocol.decode(frame, meaning)
         except DecodeError as error:
             self._undecodable(error)
-            if is_spare or channel is Channel.PRIVATE_STREAM:
+            if meaning is Channel.PRIVATE_STREAM:
                 self.on_gap(now_ns)
             return
         self._take(words, channel, now_ns)
@@ -84,6 +86,10 @@ class WordTaker(CommandSender, ABC):
         self.on_event("decode", str(error))
 
     @abstractmethod
+    def on_foreign_fee(self, found: Discrepancy, now_ns: int) -> None:
+        """A fee was paid in a token that nobody here knows the worth of (`exec.venue_session`)."""
+
+    @abstractmethod
     def on_gap(self, now_ns: int) -> None:
         """What the stream said could not be read: nothing of it was taken (`exec.venue_session`)."""
 
@@ -102,9 +108,8 @@ class WordTaker(CommandSender, ABC):
                 self.on_control(word, channel, sent_ns, now_ns)
             else:
                 self.on_row(word, request_id, now_ns)
-        for asset in self.protocol.foreign_fees.take_news():
-            text = f"a fee was paid in {asset}; the books hold the instrument's own rate instead"
-            self.on_event("fee", f"{self.protocol.name}: {text}")
+        for found in self.protocol.foreign_fees.take_news():
+            self.on_foreign_fee(found, now_ns)
 
     @abstractmethod
     def on_control(self, word: ControlWord, channel: Channel, sent_ns: int, now_ns: int) -> None:
@@ -115,8 +120,8 @@ class WordTaker(CommandSender, ABC):
         """A row of a snapshot, or of the stream (`exec.venue_session`)."""
 
     @abstractmethod
-    def on_snapshot_failed(self, kind: RequestKind, now_ns: int) -> None:
-        """A snapshot will not come (`exec.venue_session`)."""
+    def on_snapshot_failed(self, kind: RequestKind, request_id: int, now_ns: int) -> None:
+        """What was asked for will not come (`exec.venue_session`)."""
 
     @abstractmethod
     def on_action(self, answer: Answer, kind: RequestKind, now_ns: int) -> None:
@@ -200,14 +205,15 @@ class WordTaker(CommandSender, ABC):
             for report in answer.reports:
                 self.deliver(report, now_ns)
         elif not answer.is_ok:
-            self.on_snapshot_failed(kind, now_ns)
+            self.on_snapshot_failed(kind, answer.request_id, now_ns)
         else:
             for report in answer.reports:
                 self.on_listed_fill(report, answer.request_id, now_ns)
             self.on_done(answer.request_id, now_ns)
         if not answer.is_ok and kind not in _COMMANDS:
             self._obey(answer, sent.request, now_ns)
-        if answer.is_last and kind not in (RequestKind.OPEN_ORDERS, RequestKind.POSITIONS):
+        # A granted list is settled at the end of its page, which is a word of its own.
+        if answer.is_last and not (answer.is_ok and kind in _LISTS):
             self.requests.settle(answer.request_id)
 
     @abstractmethod
@@ -303,14 +309,21 @@ class WordTaker(CommandSender, ABC):
         if not requests:  # the venue has no such question about this order any more
             self.doubts.again(doubt, now_ns)
             return
-        wait_ns = self.pay(requests, now_ns)
+        rest = requests[doubt.sent :]
+        if not rest:
+            doubt.sent = 0
+            self._judge(doubt, now_ns)
+            return
+        wait_ns = self.pay(rest, now_ns)
         if wait_ns > 0:
             doubt.due_ns = now_ns + wait_ns
             return
-        is_paid = wait_ns == 0  # else it is more than the lane ever has at once
-        doubt.wants_fills = False
-        for request in requests:
+        is_paid = wait_ns == 0  # else it is more than the lane ever has at once: one after the other
+        for request in rest:
             wait_ns = self.send(request, now_ns, is_paid=is_paid)
+            if wait_ns > 0 and not is_paid:
+                doubt.due_ns = now_ns + wait_ns
+                return
             if wait_ns:
                 # What was asked of it is asked again: a round is whole or not at all.
                 self.doubts.again(doubt, now_ns)
@@ -318,6 +331,8 @@ class WordTaker(CommandSender, ABC):
                 return
             self.counts.questions += 1
             self.doubts.asked(doubt, request.request_id, now_ns)
+            doubt.sent += not is_paid
+        doubt.sent, doubt.wants_fills = 0, False
 
     def _question_answered(self, answer: Answer, now_ns: int) -> None:
         doubt = self.doubts.of_request(answer.request_id)
@@ -333,7 +348,7 @@ class WordTaker(CommandSender, ABC):
             self.order_of(report)
             doubt.reports.append(report)
         doubt.filled_units = max(doubt.filled_units, answer.filled_units)
-        if answer.is_last and self.doubts.answered(doubt, answer.request_id):
+        if answer.is_last and self.doubts.answered(doubt, answer.request_id) and not doubt.sent:
             self._judge(doubt, now_ns)
 
     def _judge(self, doubt: Doubt, now_ns: int) -> None:
@@ -380,8 +395,8 @@ class WordTaker(CommandSender, ABC):
                 self.oms.timed_out(order, now_ns)
                 if not order.is_terminal:
                     self.doubt(order, now_ns)
-            if kind not in _COMMANDS and kind not in _QUESTIONS:
-                self.on_snapshot_failed(kind, now_ns)
+            if doubt is None and kind not in _COMMANDS:
+                self.on_snapshot_failed(kind, sent.request.request_id, now_ns)
 
     def take_untold(self, now_ns: int) -> list[str]:
         """Orders of which the venue acknowledged something that the private stream has not told in time."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from exec.discrepancy import GRACE_NS, DiscrepancyKind, Repair
+from exec.discrepancy import GRACE_NS, Discrepancy, DiscrepancyKind, Repair
 from exec.entries import EntryWriter
-from exec.order_protocol import BalanceWord, ControlWord, OpenOrderWord, PositionWord, RequestKind
+from exec.order_protocol import (
+    BalanceWord,
+    ControlWord,
+    OpenOrderWord,
+    PositionWord,
+    Request,
+    RequestKind,
+)
 from exec.repairs import repair
 from exec.session import VenueReport
 from exec.venue_answers import WordTaker
 from exec.venue_comparison import ROUNDS_TOLD, Comparison, Outcome
 from exec.venue_states import SessionEvent
 
-_SNAPSHOTS = frozenset((RequestKind.OPEN_ORDERS, RequestKind.POSITIONS, RequestKind.FILLS))
 OPENING = frozenset((RequestKind.SERVER_TIME, RequestKind.LISTEN_KEY, RequestKind.ACCOUNT))
 
 
@@ -27,8 +33,8 @@ class Comparer(WordTaker):
     _open_again_ns: int | None
     #: When the listen key is kept alive next.
     _keep_due_ns: int | None
-    #: What the sockets need is there.
-    _has_opened: bool
+    #: What the sockets need and was asked for, by request.
+    _opening: set[int]
 
     def _step(self, event: SessionEvent) -> bool:
         raise NotImplementedError
@@ -48,15 +54,22 @@ class Comparer(WordTaker):
             self.order_of(report)
             self.comparison.add_fill(report)
 
-    def on_snapshot_failed(self, kind: RequestKind, now_ns: int) -> None:
-        """See `WordTaker`."""
-        if kind in _SNAPSHOTS and self.comparison.is_running:
+    def on_snapshot_failed(self, kind: RequestKind, request_id: int, now_ns: int) -> None:
+        """See `WordTaker`; what was asked for a round or a connection that is over means nothing any more."""
+        if self.comparison.is_asked(request_id):
             self.comparison.fail()
             self._compare_due_ns = now_ns + self.times.sync_retry_ns
-        elif kind in OPENING and not self._has_opened:
+        elif request_id in self._opening:
             self._open_again_ns = now_ns + self.times.open_retry_ns
         elif kind is RequestKind.LISTEN_KEY_KEEP:
             self._keep_due_ns = now_ns + self.times.open_retry_ns
+
+    def on_foreign_fee(self, found: Discrepancy, now_ns: int) -> None:
+        """See `WordTaker`: a discrepancy by name, journaled; there is nothing to repair."""
+        self.counts.discrepancies += 1
+        text = f"a fee was paid in {found.asset}; the books hold the instrument's own rate instead"
+        self.on_event("fee", f"{self.protocol.name}: {text}")
+        repair(found, self.oms, self.entries, now_ns)
 
     def on_gap(self, now_ns: int) -> None:
         """See `WordTaker`: a comparison finds what was said there, once all that is out can be missed."""
@@ -68,26 +81,33 @@ class Comparer(WordTaker):
     def _compare(self, now_ns: int) -> None:
         """Begin a round; what can not be paid for now is tried again."""
         self._compare_due_ns = now_ns + self.times.sync_retry_ns
-        comparison, begun = self.comparison, []
+        comparison, since = self.comparison, self.comparison.agreed_utc_ns
+        begun: list[Request] = []
         for kind in comparison.kinds():
-            since = comparison.agreed_utc_ns
-            requests = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since)
-            for request in requests:
-                if self.send(request, now_ns):
-                    return
-                begun.append((request.request_id, kind))
-        comparison.begin(begun, now_ns, self.utc_ns)
+            asked = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since)
+            self._next_id += len(asked)
+            begun += asked
+        # Paid for as a whole: paying for the first ones each time that the last can not be paid for would use
+        # up every unit as it comes, for ever.
+        wait_ns = self.pay(begun, now_ns)
+        if wait_ns > 0:
+            self._compare_due_ns = now_ns + wait_ns
+            return
+        is_paid = wait_ns == 0  # else it is more than the lane ever has at once
+        for request in begun:
+            if self.send(request, now_ns, is_paid=is_paid):
+                return
+        comparison.begin(((one.request_id, one.kind) for one in begun), now_ns, self.utc_ns)
 
     def _next_page(self, word: ControlWord, now_ns: int) -> None:
-        sent = self.requests.find(word.request_id)
-        if sent is None or not self.comparison.is_asked(word.request_id):
+        kind = self.comparison.kind_of(word.request_id)
+        self.requests.settle(word.request_id)
+        if kind is None:
             return
         since = self.comparison.agreed_utc_ns
-        kind = sent.request.kind
         pages = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since, cursor=word.text)
-        self.requests.settle(word.request_id)
         if not pages or self.send(pages[0], now_ns):
-            self.on_snapshot_failed(kind, now_ns)
+            self.on_snapshot_failed(kind, word.request_id, now_ns)
         else:
             self.comparison.more(word.request_id, pages[0].request_id)
 

@@ -102,6 +102,10 @@ class Comparison:
         """Whether an answer belongs to this round."""
         return request_id in self._open
 
+    def kind_of(self, request_id: int) -> RequestKind | None:
+        """What a request of this round asks for, None = it is none of them."""
+        return self._open.get(request_id)
+
     def add(self, word: OpenOrderWord | PositionWord) -> None:
         """A row of an answer."""
         if isinstance(word, PositionWord):

@@ -34,11 +34,12 @@ class Doubt:
         due_ns: when it is asked next.
         not_found_ns: a NOT_FOUND to a question asked before that is no answer: the order may be under way.
         must_ask: also once it is terminal, because fills may have been missed.
-        asked_ns: when the question under way was sent, 0 = none is.
+        asked_ns: when the first question of this round was sent, 0 = none was.
         open_requests: numbers of its questions under way.
         tries: questions so far.
         fills_asked: how often its fills were asked apart.
         wants_fills: the state is answered, the question for its fills could not be paid for yet.
+        sent: of a round that could not be paid for as a whole, how many of its questions were sent; 0 = all.
         reports: answers so far, of this round.
         filled_units: what the venue says is filled in all, -1 = it did not say.
     """
@@ -52,6 +53,7 @@ class Doubt:
     tries: int = 0
     fills_asked: int = 0
     wants_fills: bool = False
+    sent: int = 0
     reports: list[VenueReport] = field(default_factory=list)
     filled_units: int = -1
 
@@ -84,6 +86,7 @@ class Doubt:
         self.filled_units = -1
         self.fills_asked = 0
         self.wants_fills = False
+        self.sent = 0
 
 
 class DoubtBook:
@@ -129,8 +132,7 @@ class DoubtBook:
 
     def asked(self, doubt: Doubt, request_id: int, now_ns: int) -> None:
         """A question about it was sent."""
-        if not doubt.open_requests:
-            doubt.asked_ns = now_ns
+        doubt.asked_ns = doubt.asked_ns or now_ns  # of the round's first one: the oldest answer counts
         doubt.open_requests.add(request_id)
         self._by_request[request_id] = doubt
 
@@ -141,12 +143,12 @@ class DoubtBook:
         return not doubt.open_requests
 
     def again(self, doubt: Doubt, now_ns: int) -> None:
-        """Ask again after a while that doubles."""
+        """Ask again after a while that doubles, or once "not found" is an answer, if that is sooner."""
         for request_id in doubt.open_requests:
             self._by_request.pop(request_id, None)
         doubt.tries += 1
-        wait_ns = min(self.first_ns << min(doubt.tries, 20), self.longest_ns)
-        doubt.next_round(now_ns + wait_ns)
+        due_ns = now_ns + min(self.first_ns << min(doubt.tries, 20), self.longest_ns)
+        doubt.next_round(min(due_ns, doubt.not_found_ns) if doubt.not_found_ns > now_ns else due_ns)
 
     def drop(self, doubt: Doubt) -> None:
         """The venue's word is taken."""

@@ -1,8 +1,9 @@
-"""Make before break for the private stream: a second socket stands and tells before the first one ends.
+"""Make before break for both sockets of an account: a second one stands before the first one ends.
 
-Venues end connections after a day, and a listen key may end with one.
-Losing the stream costs a comparison with every order UNKNOWN until it is answered; changing it in time costs
-nothing. While both tell, each frame is taken once: the copy that comes by the other socket is dropped.
+Venues end connections after a day, and a listen key may end with one. Losing a socket costs a comparison
+with every order UNKNOWN until it is answered; changing it in time costs nothing. While two private streams
+tell, each frame is taken once: the copy that comes by the other socket is dropped. Of two order sockets the
+new one takes the commands, and the old one stays until what was sent by it has been answered.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Stage(IntEnum):
 
 
 class Rotation:
-    """Changes the private stream's socket in time; see the module.
+    """Changes one of the two sockets in time; see the module.
 
     Args:
         protocol: of the venue.
@@ -42,6 +43,7 @@ class Rotation:
         take_id: makes a request id, leaving room for those of one set of frames.
         utc_ns: the venue's clock.
         on_rotated: told when the new socket is in force, with its address.
+        of: which of the two sockets.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class Rotation:
         take_id: Callable[[], int],
         utc_ns: Callable[[], int],
         on_rotated: Callable[[str], None],
+        of: Channel = Channel.PRIVATE_STREAM,
     ) -> None:
         self.stage = Stage.IDLE
+        self._of = of
+        self._overlap_ns = OVERLAP_NS if of is Channel.PRIVATE_STREAM else times.socket_answer_ns
         self._protocol = protocol
         self._link = link
         self._times = times
@@ -76,14 +81,17 @@ class Rotation:
         return self._due_ns
 
     def begin(self, now_ns: int) -> None:
-        """The private stream stands anew: count its time from now."""
+        """The socket stands anew: count its time from now."""
         self.stop()
-        self._due_ns = now_ns + self._times.rotate_ns if self._times.rotate_ns else None
+        life_ns = self._times.rotate_ns
+        # Not both at once.
+        later_ns = 0 if self._of is Channel.PRIVATE_STREAM else life_ns // 12
+        self._due_ns = now_ns + life_ns + later_ns if life_ns else None
 
     def stop(self) -> None:
-        """Give up whatever is under way; the stream is gone or will be."""
+        """Give up whatever is under way; the socket is gone or will be."""
         if self.stage is not Stage.IDLE:
-            self._link.drop_spare()
+            self._link.drop_spare(self._of)
         self.stage, self._due_ns = Stage.IDLE, None
         self._ahead.clear()
 
@@ -100,6 +108,9 @@ class Rotation:
 
     def _ask(self, now_ns: int) -> None:
         self._due_ns = now_ns + ATTEMPT_NS
+        if self._of is Channel.ORDER_SOCKET:
+            self._open(now_ns)
+            return
         requests = self._protocol.opening_requests(self._take_id(), self._utc_ns())
         wanted = next((one for one in requests if one.kind is RequestKind.LISTEN_KEY), None)
         if wanted is None:
@@ -120,35 +131,39 @@ class Rotation:
 
     def _open(self, now_ns: int) -> None:
         try:
-            self._url = self._protocol.private_url()
+            is_orders = self._of is Channel.ORDER_SOCKET
+            self._url = self._protocol.order_url() if is_orders else self._protocol.private_url()
         except OrderError:
             self._give_up(now_ns)
             return
         self.stage = Stage.OPENING
-        self._link.open_spare(self._url)
+        self._link.open_spare(self._url, self._of)
 
     def on_open(self, now_ns: int) -> None:
         """The spare socket stands."""
         if self.stage is Stage.OPENING:
-            frames = self._protocol.logins(Channel.PRIVATE_STREAM, self._take_id(), self._utc_ns())
+            frames = self._protocol.logins(self._of, self._take_id(), self._utc_ns())
             for frame in frames:
-                self._link.send_spare(frame)
+                self._link.send_spare(frame, self._of)
             if not frames:
                 self._logged_in(now_ns)
 
     def _logged_in(self, now_ns: int) -> None:
-        frames = self._protocol.subscribes(self._take_id(), self._utc_ns())
         self._subscribed = 0
+        if self._of is Channel.ORDER_SOCKET:
+            self._rotate(now_ns)
+            return
+        frames = self._protocol.subscribes(self._take_id(), self._utc_ns())
         for frame in frames:
-            self._link.send_spare(frame)
+            self._link.send_spare(frame, self._of)
         if not frames:
             self._rotate(now_ns)
 
     def _rotate(self, now_ns: int) -> None:
-        self._link.swap_private()
+        self._link.swap_spare(self._of)
         # From here on the socket in force is the other one.
         self._ahead = Counter({frame: -count for frame, count in self._ahead.items() if count})
-        self.stage, self._due_ns = Stage.OVERLAP, now_ns + OVERLAP_NS
+        self.stage, self._due_ns = Stage.OVERLAP, now_ns + self._overlap_ns
         self._on_rotated(self._url)
 
     def on_lost(self, now_ns: int) -> None:
@@ -161,7 +176,7 @@ class Rotation:
     def on_control(self, word: ControlWord, now_ns: int) -> None:
         """Take a word about the spare socket; what the old one says of itself is of no interest any more."""
         if word.sign is Sign.PING:
-            self._link.send_spare(word.reply)
+            self._link.send_spare(word.reply, self._of)
         if self.stage is not Stage.OPENING:
             return
         if word.sign is Sign.LOGGED_IN:
@@ -175,7 +190,7 @@ class Rotation:
 
     def is_copy(self, frame: bytes, channel: Channel) -> bool:
         """Whether the other socket has told this frame already; notes it."""
-        if self.stage not in (Stage.OPENING, Stage.OVERLAP) or channel is Channel.ORDER_SOCKET:
+        if self.stage not in (Stage.OPENING, Stage.OVERLAP) or channel.meaning is not self._of:
             return False
         step = -1 if channel is Channel.SPARE_STREAM else 1
         self._ahead[frame] += step

@@ -87,6 +87,7 @@ class VenueSession(Comparer):
         )
         self.entries = entries
         self.comparison = Comparison(oms, self.owns, protocol.has_position)
+        self.traded = self.comparison.instruments
         self.balances: dict[str, BalanceWord] = {}
         self._venue_of = venue_of
         self._venue_ids = frozenset(venue_ids or protocol.venue_ids)
@@ -113,6 +114,17 @@ class VenueSession(Comparer):
             utc_ns=lambda: self.utc_ns,
             on_rotated=self._rotated,
         )
+        self.order_rotation = Rotation(
+            protocol,
+            link,
+            self.times,
+            send=self.send,
+            take_id=self.take_id,
+            utc_ns=lambda: self.utc_ns,
+            on_rotated=self._orders_rotated,
+            of=Channel.ORDER_SOCKET,
+        )
+        self._rotations = {Channel.SPARE_STREAM: self.rotation, Channel.SPARE_ORDERS: self.order_rotation}
         self._keep_due_ns: int | None = None
         self._ping_due_ns: int | None = None
         self._compare_due_ns: int | None = None
@@ -127,11 +139,6 @@ class VenueSession(Comparer):
                 return False
             self._mine[instrument_id] = mine
         return mine
-
-    def new(self, order: Order, now_ns: int) -> None:
-        """See `CommandSender`."""
-        self.comparison.instruments.add(order.instrument_id)
-        super().new(order, now_ns)
 
     def open_orders(self) -> list[Order]:
         """This session's orders that are not terminal."""
@@ -156,7 +163,7 @@ class VenueSession(Comparer):
         """End for good: what is queued is refused, sockets are dropped; resting orders rest on."""
         self._step(SessionEvent.END)
         self.refuse_queue(now_ns, cancels=True)
-        self.rotation.stop()
+        self._stop_rotations()
         self.link.drop_orders("the session ended")
         self.link.drop_private("the session ended")
 
@@ -173,8 +180,14 @@ class VenueSession(Comparer):
         self._opening.clear()
         clock = self.protocol.server_time(self.take_id())
         keys = self.protocol.opening_requests(self._next_id, self.utc_ns)
-        for request in (clock, *keys):
-            if self.send(request, now_ns):
+        wanted = (clock, *keys)
+        # As a whole, for the same reason as rounds: see `_compare`.
+        wait_ns = self.pay(wanted, now_ns)
+        if wait_ns > 0:
+            self._open_again_ns = now_ns + wait_ns
+            return
+        for request in wanted:
+            if self.send(request, now_ns, is_paid=not wait_ns):
                 self._open_again_ns = now_ns + self.times.open_retry_ns
                 return
             self._opening.add(request.request_id)
@@ -206,8 +219,8 @@ class VenueSession(Comparer):
 
     def on_open(self, channel: Channel, now_ns: int) -> None:
         """A socket stands."""
-        if channel is Channel.SPARE_STREAM:
-            self.rotation.on_open(now_ns)
+        if channel in self._rotations:
+            self._rotations[channel].on_open(now_ns)
             return
         self._opened[channel], self._ready[channel] = True, False
         self._all_open(now_ns)
@@ -251,14 +264,15 @@ class VenueSession(Comparer):
             if self.protocol.ping_s:
                 self._ping_due_ns = now_ns + round(self.protocol.ping_s * SECOND_NS)
             self._compare_due_ns = now_ns
-            self.rotation.begin(now_ns)
+            for rotation in self._rotations.values():
+                rotation.begin(now_ns)
             self.flush(now_ns)
             self.on_timer(now_ns)
 
     def on_lost(self, channel: Channel, why: str, now_ns: int) -> None:
         """A socket is gone, or never stood; it is opened again by the link."""
-        if channel is Channel.SPARE_STREAM:
-            self.rotation.on_lost(now_ns)
+        if channel in self._rotations:
+            self._rotations[channel].on_lost(now_ns)
             return
         was_open = self._opened[channel]
         self._opened[channel] = self._ready[channel] = False
@@ -269,10 +283,17 @@ class VenueSession(Comparer):
         self._private_url = url
         self.counts.rotations += 1
 
+    def _orders_rotated(self, _url: str) -> None:
+        self.counts.order_rotations += 1
+
+    def _stop_rotations(self) -> None:
+        for rotation in self._rotations.values():
+            rotation.stop()
+
     def _lose(self, why: str, now_ns: int, *, open_anew: bool) -> None:
         """What is on its way has no answer any more; every order is UNKNOWN until the venue's word."""
         if self._step(SessionEvent.LOST):
-            self.rotation.stop()
+            self._stop_rotations()
             self.counts.reconnects += 1
             self.on_event("lost", f"{self.protocol.name}: {why}")
             self.refuse_queue(now_ns, cancels=False)
@@ -299,8 +320,8 @@ class VenueSession(Comparer):
     def on_control(self, word: ControlWord, channel: Channel, sent_ns: int, now_ns: int) -> None:
         """See `WordTaker`."""
         sign = word.sign
-        if channel is Channel.SPARE_STREAM and sign in _OF_SOCKET:
-            self.rotation.on_control(word, now_ns)
+        if channel in self._rotations and sign in _OF_SOCKET:
+            self._rotations[channel].on_control(word, now_ns)
         elif sign is Sign.USED:
             for purpose, used in word.values.items():
                 self.rates.on_used(purpose, used, sent_ns, now_ns)
@@ -410,7 +431,8 @@ class VenueSession(Comparer):
             self._clock.asked(now_ns)
             self.send(self.protocol.server_time(self._next_id), now_ns)
         if self.state is SessionState.UP:
-            self.rotation.on_timer(now_ns)
+            for rotation in self._rotations.values():
+                rotation.on_timer(now_ns)
         self._keep_up(now_ns)
         is_quiet = not len(self.doubts) or self.state is SessionState.UP
         if self._is_compare_due(now_ns) and is_quiet:
@@ -444,7 +466,7 @@ class VenueSession(Comparer):
             times += [self._keep_due_ns, self._ping_due_ns]
             times.append(min(self._stream_due.values(), default=None))
             if self.state is SessionState.UP:
-                times.append(self.rotation.due_ns)
+                times += [rotation.due_ns for rotation in self._rotations.values()]
             if not self.comparison.is_running and (self.state is SessionState.UP or not len(self.doubts)):
                 times.append(self._compare_due_ns)
         due = [time for time in times if time is not None]

@@ -47,16 +47,16 @@ class VenueSessions(OrderSession):
     def __init__(self, oms: Oms, sessions: Sequence[VenueSession]) -> None:
         super().__init__(oms.apply_report)
         self.sessions = list(sessions)
-        self._by_instrument: dict[int, VenueSession | None] = {}
+        self._by_instrument: dict[int, VenueSession] = {}
 
     def session_of(self, instrument_id: int) -> VenueSession | None:
         """The session that trades an instrument, None if no account does."""
-        if instrument_id not in self._by_instrument:
+        found = self._by_instrument.get(instrument_id)
+        if found is None:
             found = next((s for s in self.sessions if s.owns(instrument_id)), None)
-            if found is None:
-                return None
-            self._by_instrument[instrument_id] = found
-        return self._by_instrument[instrument_id]
+            if found is not None:
+                self._by_instrument[instrument_id] = found
+        return found
 
     def _need(self, order: Order) -> VenueSession:
         session = self.session_of(order.instrument_id)
@@ -66,12 +66,12 @@ class VenueSessions(OrderSession):
 
     def accepts(self, kind: int, instrument_id: int) -> bool:
         """Whether the account of an instrument takes a command now."""
-        session = self.session_of(instrument_id)
+        session = self._by_instrument.get(instrument_id) or self.session_of(instrument_id)
         return session is not None and session.accepts(kind, instrument_id)
 
     def new(self, order: Order, now_ns: int) -> None:
         """See `OrderSession`."""
-        self._need(order).new(order, now_ns)
+        (self._by_instrument.get(order.instrument_id) or self._need(order)).new(order, now_ns)
 
     def cancel(self, order: Order, now_ns: int) -> None:
         """See `OrderSession`."""

@@ -4,6 +4,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from risk.exposure cimport ExposureBook, InstrumentExposure
+from risk.rate cimport OrderRate
 from shm.book cimport BookSlab
 from shm.control cimport Control
 from shm.records cimport IntentRecord
@@ -34,7 +35,7 @@ cdef class Gate:
     cdef public object find_order
     cdef readonly object limits
     cdef readonly object limits_of
-    cdef public object rate
+    cdef public OrderRate rate
     cdef object _max_exposure_e8
     cdef object _max_correlated_e8
     cdef dict _groups

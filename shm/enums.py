@@ -318,3 +318,4 @@ class JournalKind(IntEnum):
     WORKER = 8
     NOTE = 9
     DISCREPANCY = 10  # ours and the venue's word differed, and what was done about it
+    SLIPPAGE = 11  # what an order cost; in the journal of a strategy worker's measurements

@@ -57,6 +57,10 @@ class JournalFull(JournalError):
     """The disk has no room for the next record; nothing was written and the journal stays usable."""
 
 
+class JournalLayoutError(JournalError):
+    """A journal file is whole, but another build's: its layout is not the one that this build reads."""
+
+
 class MetricsError(ShmError):
     """A counter or histogram can not be made: its label is too long or the segment is full."""
 

@@ -23,7 +23,7 @@ import os
 import time
 from pathlib import Path
 
-from shm.errors import JournalError
+from shm.errors import JournalError, JournalLayoutError
 from shm.journal_files import (
     JournalEntry, JournalPosition, file_name, journal_files, map_to_read, map_to_write, release_tail, take_lock,
 )
@@ -69,7 +69,8 @@ def crc32c(const uint8_t[::1] data, seed: int = 0, hardware: bool = True) -> int
 cdef class FileView:
     """One journal file being read: its bytes, its header and how far it was followed.
 
-    Raises JournalError when it is no journal file, not the one of that epoch and index, or its header is damaged.
+    Raises JournalError when it is no journal file, not the one of that epoch and index, or its header is damaged;
+    JournalLayoutError when it is another build's.
     """
 
     cdef const uint8_t[::1] view
@@ -94,7 +95,8 @@ cdef class FileView:
             raise JournalError("the header is damaged", path, 0)
         if self.header.layout_version != SHM_LAYOUT_VERSION:
             version = self.header.layout_version
-            raise JournalError(f"layout version {version}, this build reads {SHM_LAYOUT_VERSION}", path, 0)
+            raise JournalLayoutError(
+                f"another build's: layout version {version}, this build reads {SHM_LAYOUT_VERSION}", path, 0)
         if self.header.epoch != epoch or self.header.file_index != index:
             raise JournalError(
                 f"the file states epoch {self.header.epoch} and index {self.header.file_index}", path, 0)

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shm.errors import JournalError
+from shm.errors import JournalError, JournalLayoutError
 from shm.journal import FileView
 from shm.journal_checkpoint import checkpoint_files, newest_checkpoint
 from shm.journal_cursor import all_cursors
@@ -52,6 +52,7 @@ class KeepReport:
         trimmed_bytes: given back by trimming.
         removed_bytes: given back by removal.
         damage: what sealing found wrong, one line each.
+        foreign: files of other builds, one line each: they are kept and removed like others, not read.
         held_by: why the oldest file that is due stays: "recovery", or the name of a cursor; "" = nothing is
             due.
     """
@@ -61,6 +62,7 @@ class KeepReport:
     trimmed_bytes: int = 0
     removed_bytes: int = 0
     damage: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
     held_by: str = ""
 
 
@@ -82,7 +84,9 @@ def keep(directory: Path, policy: KeepPolicy, utc_ns: int) -> KeepReport:
     return report
 
 
-def keep_steps(directory: Path, policy: KeepPolicy, utc_ns: int, report: KeepReport) -> Iterator[None]:
+def keep_steps(
+    directory: Path, policy: KeepPolicy, utc_ns: int, report: KeepReport, *, is_recovered: bool = True
+) -> Iterator[None]:
     """The same pass in small steps (at most a few ten milliseconds each), for a loop that has other work.
 
     Args:
@@ -90,6 +94,7 @@ def keep_steps(directory: Path, policy: KeepPolicy, utc_ns: int, report: KeepRep
         policy: how long files stay.
         utc_ns: wall clock.
         report: filled in on the way.
+        is_recovered: whether a start recovers from this journal; its newest files then stay.
     """
     if not directory.is_dir():
         return
@@ -107,7 +112,7 @@ def keep_steps(directory: Path, policy: KeepPolicy, utc_ns: int, report: KeepRep
             if seal is not None and path.stat().st_size > seal.size_bytes:
                 report.trimmed_bytes += _trim(path, seal.size_bytes)
                 yield
-        _remove(directory, policy, utc_ns, writer, report)
+        _remove(directory, policy, utc_ns, writer, report, is_recovered=is_recovered)
 
 
 def _seal(
@@ -125,6 +130,9 @@ def _seal(
         error = view.damage()
         if error is not None and not (size == used and size < view.stated_bytes):
             raise error
+    except JournalLayoutError as error:
+        damage = str(error)
+        report.foreign.append(damage)
     except JournalError as error:
         damage = str(error)
         report.damage.append(damage)
@@ -192,12 +200,20 @@ def holder(key: Key, directory: Path, log: SealLog, needed: dict[int, int]) -> s
     return ""
 
 
-def _remove(directory: Path, policy: KeepPolicy, utc_ns: int, writer: SealWriter, report: KeepReport) -> None:
+def _remove(
+    directory: Path,
+    policy: KeepPolicy,
+    utc_ns: int,
+    writer: SealWriter,
+    report: KeepReport,
+    *,
+    is_recovered: bool,
+) -> None:
     log = writer.log
     files = journal_files(directory)
     sizes = {path: path.stat().st_blocks * 512 for _, _, path in files}
     total = sum(size for (_, _, path), size in zip(files, sizes.values(), strict=True))
-    needed = needed_by_recovery(directory)
+    needed = needed_by_recovery(directory) if is_recovered else {}
     gone: list[Path] = []
     last: Key | None = None
     for epoch, index, path in files[:-1]:

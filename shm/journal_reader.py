@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from shm.errors import JournalError
+from shm.errors import JournalError, JournalLayoutError
 from shm.journal import FileView
 from shm.journal_files import JournalEntry, JournalPosition, file_name, journal_files, map_to_read
 from shm.journal_seals import SealLog, read_seals
@@ -18,6 +18,8 @@ from shm.journal_seals import SealLog, read_seals
 START = JournalPosition()
 _BATCH = 1024
 _TICK_NS = 1_000_000_000
+# A record begins with its length in every layout, and 0 means that there is none (`shm/native/shm_layout.h`).
+LENGTH_BYTES = 4
 File = tuple[int, int, Path]
 
 
@@ -105,7 +107,11 @@ class JournalFollower:
         if position.offset:
             for file in files:
                 if file[:2] == position[:2]:
-                    self._open(file).seek(position)
+                    try:
+                        self._open(file).seek(position)
+                    except JournalLayoutError:
+                        # Another build wrote and read it: to its end, if no length stands behind here.
+                        return self._open_behind_foreign(file, files)
                     return True
             return self._open_behind(position, [file for file in files if file[:2] > position[:2]])
         if position[:2] > (0, 0):
@@ -133,6 +139,27 @@ class JournalFollower:
             self._check_start(self._open(files[0]), sealed.last_sequence, sealed.chain, name)
         else:
             self._begin(files[0], "an empty journal")
+        return True
+
+    def _open_behind_foreign(self, file: File, files: list[File]) -> bool:
+        """Go on in the next epoch, if nothing is left to read of a file that this build can not read.
+
+        Raises:
+            JournalLayoutError: records stand behind the position; only the build that wrote them reads them.
+        """
+        epoch, _, path = file
+        rest = bytes(map_to_read(path)[self.position.offset : self.position.offset + LENGTH_BYTES])
+        following = [later for later in files if later[:2] > file[:2]]
+        if any(rest) or (following and following[0][0] == epoch):
+            raise JournalLayoutError(
+                f"another build's records stand behind record {self.position.sequence}; "
+                "let that build read them (`ringlane store drain`)",
+                path,
+                self.position.offset,
+            )
+        if not following:
+            return False
+        self._begin(following[0], "an empty journal")
         return True
 
     def _begin(self, file: File, before: str) -> None:

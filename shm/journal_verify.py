@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from shm.errors import JournalError
+from shm.errors import JournalError, JournalLayoutError
 from shm.journal import HEADER_BYTES, FileView
 from shm.journal_files import LOCK_NAME, file_name, journal_files, map_to_read
 from shm.journal_seals import SEALS_NAME, Seal, SealLog, read_seals
@@ -213,7 +213,7 @@ def _check_file(
     except JournalError as error:
         text = str(error).split(" (/")[0]
         # A flipped version would not fit the header's checksum, so that is no damage.
-        is_other = text.startswith("layout version")
+        is_other = isinstance(error, JournalLayoutError)
         report.add("note" if is_other else "damage", f"{text}: not checked" if is_other else text, path, 0)
         return _End(key, is_known=False)
     if end.is_known and (view.first_sequence, view.previous_chain) != (end.sequence + 1, end.chain):

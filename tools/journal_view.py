@@ -11,11 +11,14 @@ from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from actors.halt_care import read_halt
 from exec.checkpoint import instrument_rows
 from exec.discrepancy import DiscrepancyKind, Repair
 from exec.entries import read_discrepancy, read_intent, read_sent
 from exec.lifecycle import Event
+from exec.slippage_entry import read_slippage
 from shm.enums import (
     IntentKind,
     JournalKind,
@@ -54,6 +57,10 @@ _REPORT_FIELDS = (
 _INTENT_FIELDS = (
     "actor_id", "instrument_id", "client_order_id", "orig_client_order_id", "price_units", "quantity_units",
     "worker_slot", "incarnation", "frame_ns", "decide_ns", "generation",
+)  # fmt: skip
+_SLIPPAGE_FIELDS = (
+    "decide_ns", "end_ns", "order_units", "filled_units", "twice_mid_units", "price_e8", "fee_e8",
+    "missed_e8", "total_e8", "fill_ns",
 )  # fmt: skip
 _PRICES = frozenset(("price_units", "last_price_units"))
 _QUANTITIES = {
@@ -221,8 +228,17 @@ class View:
         state, reason, count = read_halt(entry.payload)
         return {"what": name_of(TradingState, state), "reason": name_of(Reason, reason), "changes": count}
 
+    def _slippage(self, entry: JournalEntry) -> dict[str, Any]:
+        order, actor_id = read_slippage(entry.payload)
+        return {
+            "client_order_id": order.order_id, "actor_id": actor_id, "instrument_id": order.instrument_id,
+            "what": order.style.name, "side": name_of(Side, order.side),
+            **{name: getattr(order, name) for name in _SLIPPAGE_FIELDS},
+        }  # fmt: skip
+
     def _note(self, entry: JournalEntry) -> dict[str, Any]:
-        return {"text": entry.payload.decode("utf-8", "replace")}
+        text = entry.payload.decode("utf-8", "replace")
+        return read_decision(text) if text.startswith('{"decision":') else {"text": text}
 
 
 _DECODERS: dict[int, Callable[[View, JournalEntry], dict[str, Any]]] = {
@@ -234,7 +250,20 @@ _DECODERS: dict[int, Callable[[View, JournalEntry], dict[str, Any]]] = {
     int(JournalKind.DISCREPANCY): View._discrepancy,
     int(JournalKind.HALT): View._halt,
     int(JournalKind.NOTE): View._note,
+    int(JournalKind.SLIPPAGE): View._slippage,
 }
+
+
+def read_decision(text: str) -> dict[str, Any]:
+    """A note of `actors.measures` about what changed an order: its amounts, and the same as words.
+
+    Raises:
+        ValueError: the text is no such note.
+    """
+    data = orjson.loads(text)
+    found = {"kind": "DECISION", "what": data.pop("decision"), "client_order_id": data.pop("order")}
+    words = (f"{name}={value}" for name, value in data.items() if value not in (None, "", 0, {}, []))
+    return found | {"decision": data, "text": " ".join(words)}
 
 
 def iso(utc_ns: int) -> str:
@@ -336,7 +365,7 @@ def line(found: dict[str, Any]) -> str:
     for key in (
         "price", "quantity", "order_quantity", "filled_quantity", "leaves_quantity", "last_quantity",
         "last_price", "trade_id", "position", "order_status", "reason", "liquidity", "ours", "theirs", "word",
-        "asset", "generation", "text", "unreadable", "payload",
+        "asset", "generation", "total_e8", "text", "unreadable", "payload",
     ):  # fmt: skip
         value = found.get(key)
         if value not in (None, "", 0, "0", "NONE"):

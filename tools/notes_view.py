@@ -1,4 +1,4 @@
-"""What actors told about slippage, routes and correlation, as tables of report and `ringlane risk`."""
+"""What actors told (slippage, routes, correlation, shadow) as tables of report and `ringlane risk`."""
 
 from __future__ import annotations
 
@@ -86,6 +86,33 @@ def correlation_table(notes: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def shadow_table(notes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """How far the simulation is from what happened, and whether it may be believed."""
+    table = _table(
+        "Shadow", "what", "real", "shadow", "error", "tolerated", "evidence", "alarm from", "verdict"
+    )
+    for told in notes.values():
+        alarms = told["alarms"]
+
+        def row(name: str, *cells: str, alarms: Mapping[str, int] = alarms, told: Any = told) -> None:
+            part = told[name]
+            verdict = f"ALARM at quote {alarms[name]:,}" if name in alarms else "believable"
+            table.add_row(name, *cells, f"{part['evidence']:,.2f}", f"{part['alarm_from']:g}", verdict)
+
+        fill, latency, pnl, queue = (told[name] for name in ("fill", "latency", "pnl", "queue"))
+        table.add_row(f"{told['model']}: {told['quotes']:,} quotes, {told['excluded']:,} not counted")
+        row("fill", f"{fill['live']:.1%}", f"{fill['shadow']:.1%}", f"{fill['error_points']:+.2f} points",
+            f"{100 * fill['tolerance']:g} points")  # fmt: skip
+        row("latency", f"{latency['live_ms']:.3f} ms", f"{latency['shadow_ms']:.3f} ms",
+            f"{latency['relative_error']:+.2f}", f"{latency['tolerance']:g}")  # fmt: skip
+        row("pnl", "", "", f"{pnl['error_bps']:+.3f} bps", f"{pnl['tolerance_bps']:g} bps")
+        if queue["known"]:
+            table.add_row(
+                "queue", "", f"{queue['still_ahead']:.1%} still ahead at {queue['known']:,} real fills"
+            )
+    return table
+
+
 def note_parts(notes: Notes) -> list[RenderableType]:
     """A table for everything that was told."""
     parts: list[RenderableType] = []
@@ -95,4 +122,6 @@ def note_parts(notes: Notes) -> list[RenderableType]:
         parts += [routing_table(told), trips_text(told)]
     if told := notes.get("correlation"):
         parts.append(correlation_table(told))
+    if told := notes.get("shadow"):
+        parts.append(shadow_table(told))
     return parts

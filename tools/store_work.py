@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from actors.measures import measure_folders
 from actors.persistence.archive import Archive, archive_old, hash_of
 from actors.persistence.backup import BackupFolder
 from actors.persistence.backup import drill as run_drill
@@ -75,11 +76,12 @@ async def drain(store: Store, what: str | None, state: Path | None, say: Say) ->
 
 
 def owner_of(folder: Path) -> tuple[str, int]:
-    """Instance and gateway slot of a journal folder, from its first file and its name."""
+    """Instance and number of a journal folder, from its first file and its name."""
     slot = folder.name.rpartition("-")[2]
+    measures = dict(measure_folders(folder.parent))
     for epoch, index, path in journal_files(folder):
         view = FileView(path, map_to_read(path), epoch, index)
-        return view.instance, int(slot) if slot.isdigit() else 0
+        return view.instance, measures.get(folder, int(slot) if slot.isdigit() else 0)
     raise typer.BadParameter(f"{folder} holds no journal file")
 
 

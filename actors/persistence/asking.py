@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from actors.persistence.queries import RECENT_TRADES, Query
 from actors.persistence.store import Store, StoreError
@@ -108,13 +110,15 @@ class TradeReader:
 
     Args:
         store: who answers.
+        cache: asked first, None = none: then an answer may be up to 30 seconds old.
 
     Attributes:
         statements: sent so far.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, cache: QueryCache | None = None) -> None:
         self.store = store
+        self.cache = cache
         self.statements = 0
         self._asked: list[_Asked] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,6 +149,12 @@ class TradeReader:
         )
         if not wanted.symbols or not wanted.venues:
             return []
+        if self.cache is None:
+            return await self._ask(wanted)
+        key = (RECENT_TRADES.name, wanted.symbols, wanted.venues, start_time, limit)
+        return await self.cache.get(key, lambda: self._ask(wanted))
+
+    async def _ask(self, wanted: _Asked) -> Answer:
         if not self._asked:
             asyncio.get_running_loop().call_soon(self._send)
         self._asked.append(wanted)
@@ -169,16 +179,10 @@ class TradeReader:
                 since=min(a.since for a in asked),
                 limit=common if common >= 0 else 1 << 40,
             )
-            at, venue, symbol = (RECENT_TRADES.columns.index(name) for name in ("at", "venue", "symbol"))
+            groups = by_market(rows)
             for one in asked:
-                since = self.store.shown(one.since)
-                found = (
-                    row
-                    for row in rows
-                    if row[symbol] in one.symbols and row[venue] in one.venues and row[at] >= since
-                )
                 if not one.answer.done():
-                    one.answer.set_result([row for row, _ in zip(found, range(one.limit), strict=False)])
+                    one.answer.set_result(part_of(groups, one, self.store.shown(one.since)))
         except StoreError as error:
             for one in asked:
                 if not one.answer.done():
@@ -186,3 +190,33 @@ class TradeReader:
         finally:
             for one in asked:
                 one.answer.cancel()  # whatever happened, nobody waits for ever; done ones stay as they are
+
+
+_AT, _VENUE, _SYMBOL = (RECENT_TRADES.columns.index(name) for name in ("at", "venue", "symbol"))
+Groups = dict[tuple[str, str], list[tuple[int, Row]]]
+
+
+def by_market(rows: Answer) -> Groups:
+    """Rows by venue and symbol, each with its place in the whole answer: newest first."""
+    groups: Groups = {}
+    for place, row in enumerate(rows):
+        groups.setdefault((row[_VENUE], row[_SYMBOL]), []).append((place, row))
+    return groups
+
+
+def part_of(groups: Groups, one: _Asked, since: Any) -> Answer:
+    """What one of many asked for, without a look at the rows of the others.
+
+    Args:
+        groups: of the common answer.
+        one: its question.
+        since: the time it asked from, as rows show times.
+    """
+    markets = [groups.get((venue, symbol), ()) for venue in one.venues for symbol in one.symbols]
+    merged = markets[0] if len(markets) == 1 else heapq.merge(*markets)
+    found: Answer = []
+    for _, row in merged:
+        if len(found) >= one.limit or row[_AT] < since:
+            break
+        found.append(row)
+    return found

@@ -17,11 +17,13 @@ import orjson
 from actors.persistence.archive import ArchiveError, ParquetFolder, RowHash, hash_of
 from actors.persistence.sqlite import SqliteStore
 from actors.persistence.store import Store, StoreError
-from actors.persistence.tables import CURSORS, ROW_TABLES, Table
+from actors.persistence.tables import CURSORS, ROW_TABLES, SLIPPAGE, Table
 
 MANIFEST = "manifest.json"
 # In this order into a backup and out of it: the cursors last.
 _ORDER = (*ROW_TABLES, CURSORS)
+# Tables that backups of earlier versions do not have.
+_YOUNGER = frozenset((SLIPPAGE.name,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Backup:
     def rows(self) -> int:
         """Rows of all tables."""
         return sum(rows for rows, _ in self.tables.values())
+
+    @property
+    def order(self) -> list[Table]:
+        """Its tables, the cursors last."""
+        return [table for table in _ORDER if table.name in self.tables or table.name not in _YOUNGER]
 
 
 class BackupFolder:
@@ -78,7 +85,7 @@ class BackupFolder:
         Raises:
             ArchiveError: a file is missing, damaged, or has other rows than the manifest says.
         """
-        for table in _ORDER:
+        for table in backup.order:
             path = self._path(backup.name, table)
             found = _fact(self.folder.hash_of(table, path))
             if found != backup.tables.get(table.name):
@@ -129,10 +136,11 @@ class BackupFolder:
             raise StoreError(
                 f"{store.name}: a database that is in use is not restored into; give an empty one"
             )
-        for table in _ORDER[:-1]:
+        rows_of = backup.order[:-1]
+        for table in rows_of:
             for rows in self.folder.read(table, self._path(backup.name, table)):
                 await store.put(table, rows)
-        found = {table.name: _fact(await hash_of(store, table)) for table in _ORDER[:-1]}
+        found = {table.name: _fact(await hash_of(store, table)) for table in rows_of}
         for name, fact in found.items():
             if fact != backup.tables[name]:
                 raise ArchiveError(

@@ -41,14 +41,16 @@ SQLITE_SCHEMA = """
 CREATE TABLE IF NOT EXISTS migrations
     (version INTEGER PRIMARY KEY, checksum TEXT NOT NULL, applied_at TEXT NOT NULL);
 """
+NATIVE_PARTITIONS = " PARTITION BY RANGE (at)"
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step: its number, and the statements that make it."""
+    """One step: its number, the statements that make it, and the tables they make."""
 
     version: int
     statements: tuple[str, ...]
+    tables: tuple[Table, ...] = ()
 
     @property
     def checksum(self) -> str:
@@ -65,23 +67,31 @@ def _create(table: Table, types: dict[str, str], prefix: str, partition: str) ->
     return made
 
 
-def _postgres_1() -> tuple[str, ...]:
+def _postgres(made_of: Sequence[Table]) -> tuple[str, ...]:
     made: list[str] = []
-    for table in tables.TABLES:
-        partition = " PARTITION BY RANGE (at)" if table.is_partitioned else ""
+    for table in made_of:
+        partition = NATIVE_PARTITIONS if table.is_partitioned else ""
         made += _create(table, _POSTGRES_TYPES, "ringlane.", partition)
     return tuple(made)
 
 
-def _sqlite_1() -> tuple[str, ...]:
+def _sqlite(made_of: Sequence[Table]) -> tuple[str, ...]:
     made: list[str] = []
-    for table in tables.TABLES:
+    for table in made_of:
         made += _create(table, _SQLITE_TYPES, "", "")
     return tuple(made)
 
 
-POSTGRES = (Migration(1, _postgres_1()),)
-SQLITE = (Migration(1, _sqlite_1()),)
+# Which tables each step made, in this order: a checksum is over their definitions.
+_STEPS = (
+    (
+        tables.INSTRUMENTS, tables.INTENTS, tables.REPORTS, tables.FILLS, tables.DISCREPANCIES,
+        tables.CURSORS,
+    ),
+    (tables.SLIPPAGE,),
+)  # fmt: skip
+POSTGRES = tuple(Migration(number, _postgres(step), step) for number, step in enumerate(_STEPS, 1))
+SQLITE = tuple(Migration(number, _sqlite(step), step) for number, step in enumerate(_STEPS, 1))
 
 
 def check_versions(stored: Sequence[tuple[int, str]], known: Sequence[Migration]) -> Sequence[Migration]:

@@ -6,9 +6,11 @@ any more, so that catching up is one whole write.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import orjson
@@ -89,6 +91,8 @@ class Mirror:
         self.queue_size = queue_size_for(pairs)
         self.written = 0
         self._sent: dict[str, tuple[int, int]] = {}  # key: version, when
+        self._asked: dict[str, list[asyncio.Future[Any]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def write(self, snapshots: Iterable[Snapshot], now_ns: int) -> int:
         """Write what changed and what would expire soon; returns how many keys.
@@ -119,14 +123,39 @@ class Mirror:
     async def read(self, key: str) -> Any:
         """The value under a key, None if there is none (any more); for tools, never the engine.
 
+        Whoever asks in the same turn of the loop shares one command, and one value: do not change it.
+
         Raises:
             StoreError: the server is gone, too slow or refuses.
         """
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._ask)
+        answer = loop.create_future()
+        self._asked.setdefault(key, []).append(answer)
+        return await answer
+
+    def _ask(self) -> None:
+        asked, self._asked = self._asked, {}
+        task = asyncio.ensure_future(self._answer(asked))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, asked: dict[str, list[asyncio.Future[Any]]]) -> None:
         try:
-            found = await self.client.get(self.prefix + key)
+            found = await self.client.mget([self.prefix + key for key in asked])
+            for answers, text in zip(asked.values(), found, strict=True):
+                value = None if text is None else orjson.loads(text)
+                for answer in answers:
+                    if not answer.done():  # who gave up is not waited for
+                        answer.set_result(value)
         except self._lost as error:
-            raise StoreError(f"mirror: {type(error).__name__}: {error}") from None
-        return None if found is None else orjson.loads(found)
+            for answer in chain.from_iterable(asked.values()):
+                if not answer.done():
+                    answer.set_exception(StoreError(f"mirror: {type(error).__name__}: {error}"))
+        finally:
+            for answer in chain.from_iterable(asked.values()):
+                answer.cancel()  # whatever happened, nobody waits for ever; done ones stay as they are
 
     async def close(self) -> None:
         """Close all connections."""

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import asyncpg  # type: ignore[import-untyped]
 
-from actors.persistence.migrations import POSTGRES, SCHEMA, check_versions
+from actors.persistence.migrations import NATIVE_PARTITIONS, POSTGRES, SCHEMA, Migration, check_versions
 from actors.persistence.pools import connections_for
 from actors.persistence.rows import Batch, instrument_of
 from actors.persistence.store import SchemaError, Store, StoreError, changed_text
-from actors.persistence.tables import BY_NAME, INSTRUMENTS, ROW_TABLES, Row, Table
+from actors.persistence.tables import BY_NAME, INSTRUMENTS, Row, Table
 from shm.instruments import Instrument
 from shm.journal import JournalPosition
 
@@ -274,18 +274,8 @@ class PostgresStore(Store):
                 )
             self._has_timescale = facts["partitioning"] == "timescaledb"
             for migration in todo:
-                for statement in migration.statements:
-                    native = " PARTITION BY RANGE (at)"
-                    await connection.execute(
-                        statement.replace(native, "") if self._has_timescale else statement
-                    )
-                if self._has_timescale and migration.version == 1:
-                    for table in ROW_TABLES:
-                        if table.is_partitioned:
-                            await connection.execute(
-                                f"SELECT create_hypertable('ringlane.{table.name}', 'at',"
-                                " chunk_time_interval => interval '1 day')"
-                            )
+                for statement in steps_of(migration, has_timescale=self._has_timescale):
+                    await connection.execute(statement)
                 await connection.execute(
                     "INSERT INTO ringlane.migrations VALUES ($1, $2, now())",
                     migration.version,
@@ -335,6 +325,18 @@ class PostgresStore(Store):
     def _error(self, verb: str, error: BaseException) -> StoreError:
         text = str(error) or type(error).__name__
         return StoreError(f"{self.name}: can not {verb} the database: {text}")
+
+
+def steps_of(migration: Migration, *, has_timescale: bool) -> list[str]:
+    """The statements of a step: as they stand with native partitions, else with a hypertable for each."""
+    if not has_timescale:
+        return list(migration.statements)
+    found = [statement.replace(NATIVE_PARTITIONS, "") for statement in migration.statements]
+    return found + [
+        f"SELECT create_hypertable('ringlane.{table.name}', 'at', chunk_time_interval => interval '1 day')"
+        for table in migration.tables
+        if table.is_partitioned
+    ]
 
 
 # What asyncpg says of a connection that broke at that moment; an internal error among it, because its pool

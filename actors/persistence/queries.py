@@ -60,12 +60,14 @@ class Query:
         return await store.select(sql, arguments)
 
 
-_TABLES = ("instruments", "intents", "reports", "fills", "discrepancies", "cursors", "migrations")
+_TABLES = ("instruments", "intents", "reports", "fills", "discrepancies", "slippage", "cursors", "migrations")
 _FILL_COLUMNS = (
     "at", "venue", "symbol", "side", "price", "quantity", "fee", "currency", "liquidity", "actor_id",
     "client_order_id", "trade_id",
 )  # fmt: skip
-_FILL_LIST = ", ".join(_FILL_COLUMNS)
+# Decimals as exact text from both databases: to make numbers of them is for whoever calculates.
+_DECIMALS = frozenset(("price", "quantity", "fee"))
+_FILL_LIST = ", ".join(name + "{text}" if name in _DECIMALS else name for name in _FILL_COLUMNS)
 
 RECENT_TRADES = Query(
     "recent-trades",
@@ -161,6 +163,29 @@ REJECTS = Query(
     ("instance", "since", "until"),
 )  # fmt: skip
 
+_COSTS = ("total_e8", "price_e8", "fee_e8", "missed_e8")
+SLIPPAGE = Query(
+    "slippage",
+    "per day, symbol and style (0 aggressive, 1 passive): orders and their mean cost, 10^-8 of the notional",
+    "SELECT {day} AS day, venue, symbol, style, count(*), "
+    + ", ".join(f"CAST(sum({name}) AS bigint) / count(*)" for name in _COSTS)
+    + " FROM {slippage} WHERE " + _SPAN
+    + " GROUP BY 1, venue, symbol, style ORDER BY 1, venue, symbol, style",
+    ("day", "venue", "symbol", "style", "orders", *_COSTS),
+    ("instance", "since", "until"),
+)  # fmt: skip
+ORDER_SLIPPAGE = Query(
+    "order-slippage",
+    "what one order cost against the mid it was decided at, in 10^-8 of the notional",
+    "SELECT at, venue, symbol, side, style, order_units, filled_units, twice_mid_units, price_e8, fee_e8,"
+    " missed_e8, total_e8, fill_ns FROM {slippage} WHERE client_order_id = {order} ORDER BY at, sequence",
+    (
+        "at", "venue", "symbol", "side", "style", "order_units", "filled_units", "twice_mid_units",
+        "price_e8", "fee_e8", "missed_e8", "total_e8", "fill_ns",
+    ),
+    ("order",),
+)  # fmt: skip
+
 # What the tools ask; not for the command line.
 STORED = Query(
     "stored",
@@ -190,6 +215,7 @@ TRADE_IDS = Query(
 QUERIES: Mapping[str, Query] = {
     query.name: query
     for query in (
-        RECENT_TRADES, ORDER_FILLS, ORDER_HISTORY, ORDER_INTENT, DAILY, LATENCY, DISCREPANCIES, REJECTS,
+        RECENT_TRADES, ORDER_FILLS, ORDER_HISTORY, ORDER_INTENT, ORDER_SLIPPAGE, DAILY, LATENCY, SLIPPAGE,
+        DISCREPANCIES, REJECTS,
     )
 }  # fmt: skip

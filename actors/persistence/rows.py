@@ -11,6 +11,7 @@ from pathlib import Path
 from actors.persistence import tables
 from actors.persistence.tables import Row
 from exec.entries import read_discrepancy, read_intent
+from exec.slippage_entry import read_slippage
 from feeds.errors import VenueError
 from feeds.venues import VENUE_ID, venue_name
 from shm.enums import JournalKind, ReportKind, Side
@@ -20,11 +21,12 @@ from shm.journal_files import map_to_read
 from shm.records import ReportRecord
 from shm.units import notional_exact
 
-_INSTRUMENT, _INTENT, _REPORT, _DISCREPANCY = (
+_INSTRUMENT, _INTENT, _REPORT, _DISCREPANCY, _SLIPPAGE = (
     int(JournalKind.INSTRUMENT),
     int(JournalKind.INTENT),
     int(JournalKind.REPORT),
     int(JournalKind.DISCREPANCY),
+    int(JournalKind.SLIPPAGE),
 )
 _FILL, _BUY = int(ReportKind.FILL), int(Side.BUY)
 _EXACT, _ATTO = Context(prec=80), Decimal("1e-18")
@@ -118,6 +120,8 @@ class RowMaker:
                 rows.setdefault("fills", []).append(self._fill(entry, report))
         elif kind == _DISCREPANCY:
             rows.setdefault("discrepancies", []).append(self._discrepancy(entry))
+        elif kind == _SLIPPAGE:
+            rows.setdefault("slippage", []).append(self._slippage(entry))
 
     def _key(self, entry: JournalEntry) -> Row:
         offset = self._utc_offset.get(entry.file)
@@ -185,6 +189,15 @@ class RowMaker:
             found.word, found.side, signed64(found.client_order_id), signed64(found.venue_order_id),
             signed64(found.trade_id), found.ours, found.theirs, found.price_units, found.units, found.fee_e8,
             found.asset, found.venue_utc_ns,
+        )  # fmt: skip
+
+    def _slippage(self, entry: JournalEntry) -> Row:
+        found, actor_id = read_slippage(entry.payload)
+        return (
+            *self._key(entry), *self._traded(entry.epoch, found.instrument_id), actor_id,
+            signed64(found.order_id), found.side, int(found.style), found.decide_ns, found.end_ns,
+            found.order_units, found.filled_units, found.twice_mid_units, found.price_e8, found.fee_e8,
+            found.missed_e8, found.total_e8, found.fill_ns,
         )  # fmt: skip
 
 

@@ -116,6 +116,21 @@ DISCREPANCIES = Table(
     is_partitioned=True,
 )  # fmt: skip
 
+# One row per order that a strategy worked to its end: what it cost against the mid it was decided at, in
+# 10^-8 of the notional (`exec.slippage`). From the worker's journal of measurements: `gateway` is its number.
+SLIPPAGE = Table(
+    "slippage",
+    (
+        *ENTRY, *TRADED, ("actor_id", INT), ("client_order_id", BIG), ("side", SMALL), ("style", SMALL),
+        ("decide_ns", BIG), ("end_ns", BIG), ("order_units", BIG), ("filled_units", BIG),
+        ("twice_mid_units", BIG), ("price_e8", BIG), ("fee_e8", BIG), ("missed_e8", BIG), ("total_e8", BIG),
+        ("fill_ns", BIG),
+    ),
+    ("instance", "gateway", "epoch", "sequence", "at"),
+    (("client_order_id",), ("instance", "at desc")),
+    is_partitioned=True,
+)  # fmt: skip
+
 # How far a journal has been stored; changed in the transaction that stores the rows.
 CURSORS = Table(
     "cursors",
@@ -126,6 +141,6 @@ CURSORS = Table(
     ("instance", "gateway"),
 )  # fmt: skip
 
-ROW_TABLES = (INSTRUMENTS, INTENTS, REPORTS, FILLS, DISCREPANCIES)
+ROW_TABLES = (INSTRUMENTS, INTENTS, REPORTS, FILLS, DISCREPANCIES, SLIPPAGE)
 TABLES = (*ROW_TABLES, CURSORS)
 BY_NAME = {table.name: table for table in TABLES}

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from actors.errors import ActorError, SettingsError
 from actors.feed_ports import raise_error
+from actors.measures import measure_folders
+from actors.persistence.archiving import Archiver
+from actors.persistence.pace import Pace
 from actors.persistence.places import read_address
 from actors.persistence.rows import RowMaker
 from actors.persistence.store import SchemaError, Store, StoreError
@@ -26,10 +29,11 @@ from shm.journal_reader import JournalFollower
 # Entries of one transaction: making their rows holds the housekeeping loop for about 10 ms.
 BATCH_ENTRIES = 500
 CURSOR_EVERY_NS = 1_000_000_000
+LOOK_EVERY_NS = 1_000_000_000
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
-IDLE_MAX_S = 2.0
 STOP_S = 1.0
 FAULT_STORE = 3300
+FAULT_ARCHIVE = 3302
 
 
 class JournalWriter:
@@ -118,6 +122,9 @@ class StoreSettings:
         url_file: file with that address, instead.
         pairs: traded pairs; they size the pool.
         interval_s: rest between two looks at a journal that had nothing new.
+        archive: where old days go as Parquet: a directory or an fsspec address.
+        keep_days: per table, how many days stay; a table that is not named keeps all.
+        archive_every_s: rest between two passes of archiving; 0 = nothing is archived by itself.
     """
 
     kind: str = "sqlite"
@@ -127,6 +134,9 @@ class StoreSettings:
     url_file: str = ""
     pairs: int = 1
     interval_s: float = 0.2
+    archive: str = ""
+    keep_days: dict[str, int] = field(default_factory=dict)
+    archive_every_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("sqlite", "postgres"):
@@ -135,6 +145,8 @@ class StoreSettings:
             raise SettingsError("store: postgres needs either url_env or url_file")
         if self.interval_s <= 0:
             raise SettingsError("store: interval_s must be positive")
+        if self.archive_every_s and not (self.archive and self.keep_days):
+            raise SettingsError("store: archive_every_s needs archive and keep_days")
 
 
 class StoreActor(Actor):
@@ -155,11 +167,15 @@ class StoreActor(Actor):
         self._told = ""
         self._store: Store | None = None
         self._writers: list[JournalWriter] = []
+        self._look_ns = 0
         self._rows = context.counter("store.rows")
         self._entries = context.counter("store.entries")
         self._failures = context.counter("store.failures")
         self._lag_ns = context.counter("store.lag_ns", "ns")
         self._write_ns = context.histogram("store.write_ns")
+        self._archiver: Archiver | None = None
+        self._archived_rows = context.counter("store.archived_rows")
+        self._archive_failures = context.counter("store.archive_failures")
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
@@ -183,6 +199,19 @@ class StoreActor(Actor):
             self._writers.append(JournalWriter(self._store, directory, spec.instance, gateway, cursor))
         self._is_running = True
         self.context.host.scheduler.spawn(self._run(), self._ended, self._broken)
+        if self.config.archive_every_s:
+            self._archiver = Archiver(
+                asdict(self.config), spec.state_dir, self.config.archive_every_s, self._archived, self._stays
+            )
+            self.context.host.scheduler.spawn(self._archiver.run(self._rest), lambda: None, self._broken)
+
+    def _archived(self, part: Mapping[str, Any]) -> None:
+        self._archived_rows.inc(part["rows"])
+        self.context.note("archive", part)
+
+    def _stays(self, text: str) -> None:
+        self._archive_failures.inc(1)
+        self.context.host.metrics.fault(FAULT_ARCHIVE, text, self.context.utc_ns())
 
     def _ended(self) -> None:
         self._is_running = False
@@ -192,15 +221,14 @@ class StoreActor(Actor):
         self.context.host.guard(self.context.actor_id, "store", raise_error, error)
 
     async def _run(self) -> None:
-        retry_s, idle_s = RETRY_FIRST_S, self.config.interval_s
+        retry_s, pace = RETRY_FIRST_S, Pace(self.config.interval_s, BATCH_ENTRIES)
         jitter = random.Random(self.context.actor_id)  # noqa: S311  # spreads retries, decides nothing
         while not self._is_stopping:
             try:
+                begin_ns = self.context.now_ns()
                 stored = await self._pass()
                 retry_s, self._told = RETRY_FIRST_S, ""
-                # Nothing for a while: an idle engine is not woken for nothing.
-                idle_s = self.config.interval_s if stored else min(max(IDLE_MAX_S, idle_s), idle_s * 2)
-                pause_s = 0.0 if stored else idle_s
+                pause_s = pace.rest_s(stored, (self.context.now_ns() - begin_ns) / 1e9)
             except (StoreError, JournalError) as error:
                 self._failed(error)
                 pause_s = RETRY_MAX_S if isinstance(error, SchemaError | JournalError) else retry_s
@@ -208,14 +236,35 @@ class StoreActor(Actor):
                 retry_s = min(RETRY_MAX_S, retry_s * 2)
             await self._rest(pause_s)
 
-    async def _rest(self, pause_s: float) -> None:
+    async def _rest(self, pause_s: float) -> bool:
+        """Rest; whether the actor stops."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause_s)
+        return self._is_stopping
+
+    def _find_measures(self) -> None:
+        """Strategy workers begin their journals of measurements when they have something to tell."""
+        assert self._store is not None
+        spec = self.context.host.spec
+        known = {writer.directory for writer in self._writers}
+        for path, number in measure_folders(Path(spec.state_dir)):
+            if path in known:
+                continue
+            try:
+                cursor = JournalCursor.open(path, "store")
+            except JournalError as error:
+                self._failed(error)  # the gateways' journals do not wait for it
+            else:
+                self._writers.append(JournalWriter(self._store, path, spec.instance, number, cursor))
 
     async def _pass(self) -> int:
+        """One step of each journal; the most entries that one of them had."""
         assert self._store is not None
         await self._store.open()
-        stored = 0
+        if self.context.now_ns() >= self._look_ns:
+            self._look_ns = self.context.now_ns() + LOOK_EVERY_NS
+            self._find_measures()
+        stored = lag_ns = 0
         for writer in self._writers:
             before_rows = writer.rows
             start = self.context.now_ns()
@@ -225,8 +274,9 @@ class StoreActor(Actor):
                 self._write_ns.record(now - start)
                 self._entries.inc(count)
                 self._rows.inc(writer.rows - before_rows)
-            self._lag_ns.set(max(0, now - writer.newest_ns) if count else 0)
-            stored += count
+                lag_ns = max(lag_ns, now - writer.newest_ns)
+            stored = max(stored, count)
+        self._lag_ns.set(lag_ns)
         return stored
 
     def _failed(self, error: Exception) -> None:
@@ -243,11 +293,14 @@ class StoreActor(Actor):
         """Store what the gateway said last; a database that does not answer gets it at the next start."""
         self._is_stopping = True
         self._stopping.set()
+        if self._archiver is not None:
+            self._archiver.kill()
         deadline = self.context.now_ns() + int(STOP_S * 1e9)
         while self._is_running and self.context.now_ns() < deadline:
             await self.context.sleep(1_000_000)
         if self._store is None:
             return
+        self._look_ns = 0
         if not self._is_running:  # else the server does not answer, and a second step must not be begun
             try:
                 async with asyncio.timeout(STOP_S):

@@ -100,6 +100,7 @@ cdef class Mailbox:
     cdef readonly uint64_t dispatched
     cdef readonly int64_t last_cycle_ns
     cdef readonly int64_t cycle_ns_max
+    cdef public int64_t spin_ns
     # Take what waits on the urgent rings, in the middle of a batch of another.
     cdef int look_again(self) except -1
     cdef int dispatch(self, const shm_market_record* record, int64_t drain_ns) except -1

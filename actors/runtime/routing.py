@@ -32,6 +32,11 @@ MAX_SILENCE_NS = 2_000_000_000
 CERTIFICATES_MAX = 4
 DECISIONS_KEPT = 20
 NOTE_NS = 1_000_000_000
+#: Of `describe_route`, what is journaled with each leg.
+_JOURNALED = (
+    "instrument", "side", "asked_e8", "routed_e8", "filled_e8", "saved_bps", "realized_bps", "left_out",
+    "denied",
+)  # fmt: skip
 _SECOND_NS = 1_000_000_000
 _BUY = int(Side.BUY)
 _LIVE = int(BookState.LIVE)
@@ -314,11 +319,35 @@ class Routing:
 
     def _end(self, sent: SentRoute) -> None:
         self._gap_ns.record(sent.gap_ns)
-        self.decisions.append(describe_route(sent))
+        self.decisions.append(found := describe_route(sent))
+        self._journal(sent, found)
         now = self._context.now_ns()
         if now - self._told_ns >= NOTE_NS:
             self._told_ns = now
             self.tell()
+
+    def _journal(self, sent: SentRoute, found: dict[str, Any]) -> None:
+        """Write into the record of each leg what the route made of the order that was asked for."""
+        from actors.measures import measures_of  # it needs the context, which is made with this module
+
+        plan, measures = sent.plan, measures_of(self._context)
+        legs = {leg.outlet: leg for leg in plan.route.legs}
+        outlets = {
+            f"{outlet.instrument.venue_id}:{outlet.instrument.symbol}": number
+            for number, outlet in enumerate(plan.outlets)
+        }
+        common = {key: found[key] for key in _JOURNALED}
+        for order_id, name in sent.orders.items():
+            leg, outlet = legs[outlets[name]], plan.outlets[outlets[name]]
+            own = {
+                "at": name,
+                "leg_units": leg.quantity_units,
+                "leg_of": len(sent.orders),
+                "expected_price_e8": leg.expected_price_e8,
+                # Risk: most that our limits left room for there; 0 = they did not bind.
+                "room_units": outlet.max_units if name in plan.capped else 0,
+            }
+            measures.decision(self._context, "ROUTE", order_id, common | own)
 
     def tell(self) -> None:
         """Tell the supervisor what was measured so far; an actor calls it when it stops."""

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -22,6 +25,8 @@ from actors.runtime.intents import Clock
 from actors.runtime.link import Link
 from actors.runtime.schedule import LiveScheduler
 from actors.runtime.spec import OPERATOR_COMMANDS, WorkerSpec, control_name
+from actors.runtime.standby import FOLLOWED
+from exec.checkpoint import LedgerFollower
 from shm.clock import utc_ns
 from shm.doorbell import Parker
 from shm.enums import SegmentKind
@@ -36,6 +41,10 @@ STOP_ORDERS = "orders"
 STOP_EXIT = "exit"
 
 CANCEL_LIMIT_S = 1.5
+# So long a spinning worker looks at its rings between two looks at its sockets; one of real-time priority
+# sleeps for a breath behind each stretch.
+SPIN_TURN_NS = 20_000
+STRETCH_NS, BREATH_NS = 1_000_000, 120_000
 
 
 class LiveWorker:
@@ -45,9 +54,17 @@ class LiveWorker:
         spec: what to host; its descriptors are inherited.
         segments: opens the run's segments.
         make_actor: the role registry.
+        followed: what this process followed of its gateway's journal while it stood by.
     """
 
-    def __init__(self, spec: WorkerSpec, segments: SegmentSource, make_actor: MakeActor) -> None:
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        segments: SegmentSource,
+        make_actor: MakeActor,
+        followed: LedgerFollower | None = None,
+    ) -> None:
+        self._followed = followed
         self._spec = spec
         self._segments = segments
         self._make_actor = make_actor
@@ -56,6 +73,9 @@ class LiveWorker:
         self._is_leaving = False
         self._exit_code: asyncio.Future[int]
         self._due_ns = 0
+        self._awake_ns = 0  # until then it looks for records instead of parking
+        self._breath_ns = self._stretch_ns = 0  # until then it sleeps for a moment, and spins again
+        self._is_throttled = False
 
     async def run(self) -> int:
         """Start, work until told to stop, and return the exit code."""
@@ -73,6 +93,9 @@ class LiveWorker:
             self._make_actor,
             notify=self._link.send,
         )
+        followed, self._followed = self._followed, None
+        if followed is not None:
+            self._host.share(FOLLOWED, lambda: followed)
         control = self._host.open(control_name(), SegmentKind.CONTROL)
         self._parker = Parker(control.payload, self._spec.slot)
         self._lag_ns = self._host.metrics.histogram("loop_lag_ns")
@@ -98,6 +121,7 @@ class LiveWorker:
         except Exception as error:  # noqa: BLE001 (a worker that can not start says why and ends)
             self._fatal(error)
             return
+        self._is_throttled = is_throttled()
         # What came before the actors had attached their rings rang no bell.
         if not self._is_scheduled:
             self._cycle()
@@ -132,7 +156,7 @@ class LiveWorker:
         if self._exit_code.done():
             return
         try:
-            self._host.drain(self._limit)
+            handled = self._host.drain(self._limit)
         except Exception as error:  # noqa: BLE001 (an infrastructure actor failed: the supervisor restarts the worker)
             self._fatal(error)
             return
@@ -140,10 +164,46 @@ class LiveWorker:
             self._parker.clear()
             self._schedule()
             return
+        if self._host.mailbox.spin_ns and self._stays_awake(handled):
+            return
         self._parker.park()
         if self._host.mailbox.has_pending():
             self._parker.disarm()
             self._schedule()
+
+    def _stays_awake(self, handled: int) -> bool:
+        """Look for records behind the last one instead of parking; nobody rings while a worker is awake."""
+        now = self._clock.now_ns()
+        if handled:
+            self._awake_ns = now + self._host.mailbox.spin_ns
+        if now >= self._awake_ns:
+            return False
+        if self._is_throttled and now >= self._stretch_ns:
+            # A real-time process that leaves less than a twentieth to others is stopped for 50 ms at once.
+            self._breath_ns = now + BREATH_NS
+            self._stretch_ns = self._breath_ns + STRETCH_NS
+            self._scheduler.call_at(self._breath_ns, self._breathed)
+        if now < self._breath_ns:
+            return False
+        self._parker.disarm()  # a timer or a socket may have ended the sleep: nobody need ring
+        self._parker.clear()
+        self._is_scheduled = True
+        self._loop.call_soon(self._spin)
+        return True
+
+    def _breathed(self) -> None:
+        if not self._is_scheduled:
+            self._cycle()
+
+    def _spin(self) -> None:
+        # In short turns: sockets and timers have theirs between two of them.
+        now = self._clock.now_ns()
+        until_ns = min(self._awake_ns, now + SPIN_TURN_NS)
+        is_over = until_ns == self._awake_ns or (self._is_throttled and now >= self._stretch_ns)
+        if self._host.mailbox.spin(until_ns) or is_over:
+            self._again()
+        else:
+            self._loop.call_soon(self._spin)
 
     def _schedule(self) -> None:
         self._is_scheduled = True
@@ -256,13 +316,28 @@ class LiveWorker:
         self._host.release()
 
 
-def run_worker(spec: WorkerSpec, segments: SegmentSource, make_actor: MakeActor | None = None) -> int:
+def is_throttled() -> bool:
+    """Whether this process has real-time priority, and the kernel takes its core away once it uses it up."""
+    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK not in (os.SCHED_FIFO, os.SCHED_RR):
+        return False
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/kernel/sched_rt_runtime_us").read_text()) >= 0
+    return True
+
+
+def run_worker(
+    spec: WorkerSpec,
+    segments: SegmentSource,
+    make_actor: MakeActor | None = None,
+    followed: LedgerFollower | None = None,
+) -> int:
     """Run one worker until it is told to stop or its supervisor is gone.
 
     Args:
         spec: what to host; the process already is where it shall run (core, nice, signals: `engine.child`).
         segments: opens the run's segments.
         make_actor: the role registry, `actors.roles.make_actor` if not given.
+        followed: see `LiveWorker`.
 
     Returns:
         Exit code: 0 stopped, 1 fault (said on the link and in the fault log), 3 the supervisor is gone.
@@ -271,6 +346,6 @@ def run_worker(spec: WorkerSpec, segments: SegmentSource, make_actor: MakeActor 
         from actors.roles import make_actor as registry
 
         make_actor = registry
-    worker = LiveWorker(spec, segments, make_actor)
+    worker = LiveWorker(spec, segments, make_actor, followed)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(worker.run())

@@ -14,9 +14,11 @@ from shm.journal import HEADER_BYTES, read_journal
 from shm.journal_cursor import JournalCursor
 from shm.journal_files import journal_files
 from shm.journal_keeper import DAY_NS
+from shm.journal_reader import JournalFollower
 from shm.journal_verify import verify
 from tests.exec.scene import EPOCH, Scene
 from tests.exec.test_checkpoint import trade
+from tests.shm.test_journal_verify import of_another_build
 
 SECOND = 1_000_000_000
 
@@ -75,6 +77,36 @@ def test_a_damaged_journal_is_told_and_stops_no_sealing(tmp_path: Path) -> None:
     assert any("no more checkpoints" in text for text in told)
     assert any("damaged" in text and path.name in text for text in told)
     assert care.sealed == len(journal_files(tmp_path)) - 1
+    scene.journal.close()  # type: ignore[attr-defined]
+
+
+def test_a_journal_nobody_recovers_from_gets_no_checkpoints_and_keeps_only_its_newest_file(
+    tmp_path: Path,
+) -> None:
+    scene = trade(tmp_path, 60)
+    files = len(journal_files(tmp_path))
+    told: list[str] = []
+    settings = JournalCareSettings([1], keep_days=0.0, keep_bytes=1)
+    care = JournalCare(tmp_path, EPOCH, settings, told.append, is_recovered=False)
+    cursor = JournalCursor.open(tmp_path, "store")
+    settle(care)
+    assert care.removed == 0 and told == ["old files stay: cursor store has not stored them"]
+    reader = JournalFollower(tmp_path)
+    assert sum(1 for _ in reader) > 0
+    cursor.save(reader.position)
+    settle(care, 10**12)
+    assert (care.removed, care.checkpoints) == (files - 1, 0) and len(journal_files(tmp_path)) == 1
+    assert verify(tmp_path).is_good
+    scene.journal.close()  # type: ignore[attr-defined]
+
+
+def test_another_builds_files_are_told_as_that_and_not_as_damage(tmp_path: Path) -> None:
+    scene = trade(tmp_path, 60)
+    of_another_build(journal_files(tmp_path)[0][2])
+    told: list[str] = []
+    care = JournalCare(tmp_path, EPOCH, JournalCareSettings([1]), told.append, is_recovered=False)
+    settle(care)
+    assert len(told) == 1 and told[0].startswith("kept, not read: another build's: layout version 1")
     scene.journal.close()  # type: ignore[attr-defined]
 
 

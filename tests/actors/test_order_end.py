@@ -7,6 +7,8 @@ import asyncio
 from actors.order_end import settle_orders
 from exec.entries import read_sent
 from exec.flow import cancel_orders
+from exec.order_protocol import Lane
+from exec.venue_commands import NoRates
 from shm.enums import IntentKind, JournalKind, OrderStatus
 from tests.exec.venue_rig import MS, ORDERS, SECOND, Rig
 
@@ -85,6 +87,40 @@ def test_a_stop_waits_for_the_fills_of_an_order_that_has_ended() -> None:
     assert stop(rig, 4 * SECOND) == ""
     assert rig.status(order) is OrderStatus.CANCELED
     assert order.filled_units == 4
+    rig.agrees()
+
+
+class Scarce(NoRates):
+    """One unit every 25 ms for all; cancels may take the last ones, questions must leave ten to them."""
+
+    def __init__(self) -> None:
+        self.is_scarce, self.left, self.last_ns = False, 0, 0
+
+    def take(self, rates: tuple[tuple[str, int], ...], lane: int, instrument_id: int, now_ns: int) -> int:
+        del instrument_id
+        cost, kept = sum(weight for _, weight in rates), 0 if lane == Lane.CANCEL else 10
+        if not self.is_scarce or not cost:
+            self.last_ns = now_ns
+            return 0
+        gained = (now_ns - self.last_ns) // (25 * MS)
+        self.left, self.last_ns = self.left + gained, self.last_ns + gained * 25 * MS
+        if self.left < cost + kept:
+            return (cost + kept - self.left) * 25 * MS
+        self.left -= cost
+        return 0
+
+
+def test_cancels_of_orders_that_are_gone_do_not_starve_the_question_what_became_of_them() -> None:
+    scarce = Scarce()
+    rig = Rig(rates=scarce).up()
+    orders = [rig.buy(price=10_000 + i) for i in range(2)]
+    rig.run(1 * SECOND)
+    rig.venue.script.mute_stream = True
+    for order in orders:
+        rig.at_venue(order).status = "CANCELED"  # by somebody else, and the stream has lost it
+    scarce.is_scarce, scarce.last_ns = True, rig.now_ns
+    assert stop(rig, 4 * SECOND) == ""
+    assert {rig.status(order) for order in orders} == {OrderStatus.CANCELED}
     rig.agrees()
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 from actors.runtime.context import Context
-from actors.venue_orders import AccountLink, VenueAccount
+from actors.venue_orders import AccountLink, VenueAccount, VenueOrders
 from exec.order_protocol import Channel
 from feeds.transport.rates import LedgerBudget
 from shm.enums import RateLane, RateScope, RateUnit
@@ -63,3 +64,27 @@ def test_an_order_socket_still_connects_when_feeds_and_streams_have_used_theirs(
 
 def test_a_run_that_counts_nothing_has_no_gate() -> None:
     assert link(Host())._gate(Channel.ORDER_SOCKET) is None
+
+
+def test_a_venue_that_refuses_for_too_much_is_told_of_now_and_then_and_everything_else_each_time() -> None:
+    told: list[str] = []
+    faults: list[str] = []
+    now = [NOW_NS]
+    host = SimpleNamespace(
+        metrics=SimpleNamespace(fault=lambda _code, text, _utc: faults.append(text)),
+        utc_ns=lambda: 0,
+        notify=lambda message: told.append(message["text"]),
+    )
+    orders = VenueOrders.__new__(VenueOrders)
+    orders._context = cast(Context, SimpleNamespace(host=host, now_ns=lambda: now[0]))
+    orders._wait_told_ns = {}
+    for second in range(12):
+        now[0] = NOW_NS + second * SECOND_NS
+        orders._tell("main", "wait", f"429 at {second}")
+        orders._tell("other", "wait", "429")
+        orders._tell("main", "lost", str(second))
+        orders._tell("main", "encode", "not for everybody")
+    assert [text for text in told if "main: wait" in text] == [f"main: wait: 429 at {s}" for s in (0, 5, 10)]
+    assert len([text for text in told if "other: wait" in text]) == 3
+    assert len([text for text in told if "lost" in text]) == 12
+    assert not any("encode" in text for text in told) and len(faults) == 48

@@ -15,7 +15,13 @@ from actors.runtime.actor import Actor
 from actors.runtime.context import Context
 from actors.runtime.segments import Sizes, create_segments, plan_segments
 from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec, market_name
-from actors.runtime.worker import EXIT_FAULT, EXIT_OK, EXIT_SUPERVISOR_GONE, LiveWorker
+from actors.runtime.worker import (
+    CANCEL_LIMIT_S,
+    EXIT_FAULT,
+    EXIT_OK,
+    EXIT_SUPERVISOR_GONE,
+    LiveWorker,
+)
 from shm.control import Control
 from shm.doorbell import BellSet
 from shm.enums import RecordKind
@@ -279,3 +285,28 @@ def test_a_worker_that_can_not_start_says_why() -> None:
         assert "no instruments" in message["error"]
 
     assert Bench(Broken).run(story) == EXIT_FAULT
+
+
+class Settler(Critical):
+    """Notes by when everything must be settled."""
+
+    left_ns: ClassVar[list[int]] = []
+
+    def on_quiesce(self, deadline_ns: int) -> None:
+        type(self).left_ns.append(deadline_ns - self.context.now_ns())
+
+
+def test_a_stop_says_how_long_orders_may_take_to_settle_and_the_actor_is_told() -> None:
+    async def story(bench: Bench) -> None:
+        await bench.message()
+        for told in ({"limit_s": 90.5}, {}):
+            bench.tell(op="stop", phase="orders", **told)
+            assert (await bench.message())["phase"] == "orders"
+        bench.tell(op="stop", phase="exit")
+        assert (await bench.message())["phase"] == "exit"
+
+    Settler.left_ns.clear()
+    assert Bench(Settler).run(story) == EXIT_OK
+    with_limit, without = Settler.left_ns
+    assert 60 * 10**9 < with_limit <= 90.5 * 10**9
+    assert 0 < without <= CANCEL_LIMIT_S * 10**9

@@ -95,6 +95,13 @@ def test_strategy_on_unknown_symbol_is_named() -> None:
     assert "AAAA" in found["strategies[0].instruments"]
 
 
+def test_a_strategy_may_want_patterns_and_anything_of_a_venue_that_follows_listings() -> None:
+    config = parse_config(GOOD.replace('["AAA"]', '["A*"]'), "x.toml")
+    assert config.strategies[0].instruments == ["A*"]
+    follows = GOOD.replace('["AAA", "BBB"]', '["*-USDT-PERP"]')
+    assert parse_config(follows, "x.toml").venues["sim"].follows_listings
+
+
 def test_real_venue_needs_urls_and_symbols() -> None:
     found = problems('[venues.v]\nadapter = "a"\n')
     assert found == {"venues.v": "websocket_url and rest_url missing (or give a `simulated` table)"}

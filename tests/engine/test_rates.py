@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 
+from actors.venue_orders import VenueAccount
 from engine.config import parse_config
 from engine.rates import RatePlan, connects_rule, plan_rates
-from exec.rate_limits import limits_of
+from engine.venue_client import VenueClient
+from exec.rate_limits import AccountRates, limits_of
 from exec.venues import PROTOCOLS
 from feeds.venues import ADAPTERS, get_adapter
+from shm.clock import utc_ns
 from shm.enums import RateLane
 from shm.rate_ledger import RateLedger
 from shm.rate_rules import SECOND_NS
@@ -45,6 +51,17 @@ def test_a_simulated_venue_is_counted_by_its_name_and_as_often_as_configured() -
     made = plan(text)
     assert made.names["sim"] == {"weight": "sim.weight", "connects": "sim.connects"}
     assert {rule.name: rule.limit for rule in made.rules} == {"sim.weight": 400, "sim.connects": 30}
+
+
+def test_venues_on_this_machine_have_limits_of_their_own_and_one_venue_has_one() -> None:
+    local = [real(name, host) for name, host in (("okx", "127.0.0.1:7"), ("binance_usdm", "127.0.0.1:8"))]
+    local += [real(name, "localhost:9") for name in ("bybit_linear", "bybit_spot")]
+    text = "".join(local).replace("https://api.", "https://")
+    made = plan(text, 4)
+    assert sorted(rule.name for rule in made.rules if rule.name.endswith("connects")) == [
+        "127.0.0.1:7.connects", "127.0.0.1:8.connects", "localhost:9.connects",
+    ]  # fmt: skip
+    assert len({made.accounts[name]["connects"] for name in ("okx", "binance_usdm", "bybit")}) == 3
 
 
 def test_a_share_leaves_the_rest_to_other_programs_of_the_address() -> None:
@@ -99,3 +116,32 @@ def test_without_orders_no_account_is_counted_and_an_unknown_adapter_declares_no
 def test_order_sockets_connect_at_the_expense_of_the_same_rule_as_feeds(name: str) -> None:
     made = plan(real(name, "h.com"), 4)
     assert [one["connects"] for one in made.accounts.values()] == [made.names[name]["connects"]]
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_the_sentinels_own_sockets_come_out_of_the_same_ledger_and_are_the_last_to_wait(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    made = plan(real(name, "h.com"), 4)
+    ((protocol, names),) = made.accounts.items()
+    ledger = RateLedger.create(bytearray(RateLedger.bytes_needed(made.rules)), made.rules)
+    monkeypatch.setenv("PART", "x")
+    part = {"env": "PART"}
+    account = VenueAccount(
+        "main", protocol, [name], rates=dict(names), api_key=part, secret=part, passphrase=part
+    )
+    rates = AccountRates(ledger, protocol, names, utc_ns)
+    client = VenueClient(account, "", tag="rl0000", directory=cast(Any, None), rates=rates)
+    gate, bucket = client.gate(), ledger.bucket(names["connects"])
+    assert gate is not None
+    now = SECOND_NS * 1_000
+    for lane in (RateLane.RESYNC, RateLane.RECONCILE):
+        while not ledger.take(bucket, lane, 1, now):
+            pass
+    passed = 0
+    while not gate.delay_ns(now):
+        passed += 1
+    assert ledger.take(bucket, RateLane.CANCEL, 1, now) != 0
+    view = ledger.view(bucket, now)
+    assert passed or view.burst == 1  # one at once is one at once: whoever comes first has it
+    asyncio.run(client.close())

@@ -469,16 +469,16 @@ class Rig:
         del frame
         return self.stands[PRIVATE]
 
-    def open_spare(self, url: str) -> None:
-        raise AssertionError(url)  # `tests/exec/test_venue_rotation.py` has the whole venue
+    def open_spare(self, url: str, of: Channel) -> None:
+        raise AssertionError(url)  # `tests/tools/trading/test_rotation.py` has the whole venue
 
-    def send_spare(self, frame: bytes) -> bool:
+    def send_spare(self, frame: bytes, of: Channel) -> bool:
         raise AssertionError(frame)
 
-    def swap_private(self) -> None:
+    def swap_spare(self, of: Channel) -> None:
         raise AssertionError
 
-    def drop_spare(self) -> None:
+    def drop_spare(self, of: Channel) -> None:
         raise AssertionError
 
     def send_rest(self, request: Request) -> bool:

@@ -65,6 +65,25 @@ def test_at_a_hundred_pairs_all_share_no_more_connections_than_the_pool_has(
     uvloop.run(run())
 
 
+def test_who_asks_in_one_turn_of_the_loop_shares_one_command(valkey: ValkeyProcess, tmp_path: Path) -> None:
+    async def run() -> None:
+        mirror = Mirror(address(tmp_path), "shop")
+        await mirror.write(books(1, 100), 0)
+        leaving = asyncio.ensure_future(mirror.read("book:v:S0"))
+        asking = [asyncio.ensure_future(mirror.read(f"book:v:S{i}")) for i in (*range(100), 0, 200)]
+        await asyncio.sleep(0)
+        leaving.cancel()
+        answers = await asyncio.gather(*asking)
+        assert [answer["n"] for answer in answers[:101]] == [*range(100), 0] and answers[101] is None
+        assert (await mirror.client.info("commandstats"))["cmdstat_mget"]["calls"] == 1
+        valkey.stop()
+        failed = await asyncio.gather(*(mirror.read("status") for _ in range(3)), return_exceptions=True)
+        assert [type(error) for error in failed] == [StoreError] * 3
+        await mirror.close()
+
+    uvloop.run(run())
+
+
 def test_a_server_that_is_absent_or_restarted_gets_everything_newest_once_it_is_there(tmp_path: Path) -> None:
     async def run() -> None:
         mirror = Mirror(address(tmp_path), "shop", timeout_s=1.0)

@@ -144,7 +144,7 @@ def large(postgres: PostgresServer) -> PostgresServer:
         await store.close()
         store = PostgresStore(postgres.url)
         async with store.session() as connection:
-            for name in ("intents", "reports", "fills", "discrepancies"):
+            for name in ("intents", "reports", "fills", "discrepancies", "slippage"):
                 for day in range(DAYS):
                     at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
                     await store._make_partition(connection, BY_NAME[name], at)
@@ -276,6 +276,36 @@ def test_an_answer_is_kept_for_thirty_seconds(rows: dict[str, list[Row]], tmp_pa
             await cache.ask(ORDER_FILLS, order=-1)
         store.is_gone = False
         assert await cache.ask(ORDER_FILLS, order=-1) == []  # a failure is not kept
+        await store.close()
+
+    uvloop.run(run())
+
+
+def test_recent_trades_asked_again_within_thirty_seconds_cost_no_statement(
+    rows: dict[str, list[Row]], tmp_path: Path
+) -> None:
+    now_s = 100
+
+    async def run() -> None:
+        nonlocal now_s
+        store = await filled(tmp_path)
+        reader = TradeReader(store, QueryCache(store, now_ns=lambda: now_s * 1_000_000_000))
+
+        async def ask() -> list[list[Row]]:
+            return await asyncio.gather(
+                *(
+                    reader.get_recent_trades_optimized([f"S{i % 2}"], ["binance_usdm"], LONG_AGO, 5)
+                    for i in range(100)
+                )
+            )
+
+        first = await ask()
+        assert first[0] and first[0] != first[1] and first[::2] == [first[0]] * 50
+        assert store.selects == reader.statements == 1
+        now_s += 29
+        assert await ask() == first and store.selects == 1
+        now_s += 2
+        assert await ask() == first and store.selects == 2
         await store.close()
 
     uvloop.run(run())

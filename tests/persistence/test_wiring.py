@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import uvloop
 
+from actors.measures import measure_folders
 from actors.persistence.mirror import Mirror
 from actors.persistence.postgres import PostgresStore
 from actors.persistence.rows import RowMaker
 from actors.persistence.sqlite import SqliteStore
 from actors.persistence.store import Store
-from actors.persistence.tables import BY_NAME, FILLS, ROW_TABLES, Row
+from actors.persistence.tables import BY_NAME, FILLS, ROW_TABLES, SLIPPAGE, Row
 from engine.config import Config, parse_config
 from engine.errors import ConfigError
 from engine.topology import RunIdentity, VenueUrls, build_topology
@@ -62,6 +63,9 @@ def test_servers_are_reached_by_what_the_environment_or_a_file_says() -> None:
     )
     assert (found["store"]["url_env"], found["store"]["interval_s"]) == ("PG", 0.5)
     assert found["mirror"]["url_file"] == "/etc/rl/m"
+    found = actors(parsed('archive = "s3://b"\nkeep_days = { slippage = 3 }\narchive_every_s = 60'))
+    assert (found["store"]["archive"], found["store"]["keep_days"]) == ("s3://b", {"slippage": 3})
+    assert "archive" not in actors(parsed('archive = "s3://b"\nkeep_days = { fills = 3 }'))["store"]
     assert parsed('path = "rows.sqlite"\narchive = "old"').store.path == "/etc/rl/rows.sqlite"
     assert parsed('archive = "s3://bucket/x"').store.archive == "s3://bucket/x"
 
@@ -75,6 +79,9 @@ def test_servers_are_reached_by_what_the_environment_or_a_file_says() -> None:
         ("keep_days = { fils = 3 }", 'no table "fils"'),
         ("keep_days = { fills = 0 }", "at least 1 must stay"),
         ('kind = "mysql"', "mysql"),
+        ("archive_every_s = 60", "needs a database, archive"),
+        ('archive_every_s = 60\narchive = "x"', "needs a database, archive"),
+        ('kind = "off"\narchive_every_s = 60\narchive = "x"\nkeep_days = { fills = 3 }', "needs a database"),
     ],
 )
 def test_a_store_that_can_not_be_is_refused_with_its_reason(text: str, named: str) -> None:
@@ -128,6 +135,37 @@ def test_a_run_with_the_embedded_default_leaves_rows_equal_to_its_journal(tmp_pa
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0
         assert_same(uvloop.run(stored_rows(SqliteStore(store_file))), journal_rows(run))
+
+
+@pytest.mark.prove
+def test_what_a_strategys_orders_cost_is_stored_by_its_run(tmp_path: Path) -> None:
+    config, _ = synthetic(tmp_path, rate=3000.0)
+    maker = 'kind = "market_maker"\nvenue = "sim"\ninstruments = "all"\n'
+    assert maker in config
+    worker = 'kind = "tools.bench.slippage_orders:ParentOrders"\nvenue = "sim"\ninstruments = "all"\n'
+    worker += "settings = { interval_ns = 50000000, patience_ns = 20000000 }\n"
+    with engine(tmp_path, config=config.replace(maker, worker)) as run:
+        run.wait_running()
+        store_file = run.state / run.name / "store.sqlite"
+
+        async def count() -> int:
+            store = SqliteStore(store_file)
+            found = await store.count(SLIPPAGE)
+            await store.close()
+            return found
+
+        until(lambda: store_file.exists() and uvloop.run(count()) > 20, "slippage is stored while it runs")
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0
+        ((folder, number),) = measure_folders(run.state / run.name)
+        follower = JournalFollower(folder)
+        rows = RowMaker(run.name, number).make(list(follower), follower.position, follower.position).rows
+        stored = uvloop.run(stored_rows(SqliteStore(store_file)))
+        assert stored["slippage"] == rows["slippage"]
+        orders = {row[FILLS.names.index("client_order_id")] for row in stored["fills"]}
+        measured = {row[SLIPPAGE.names.index("client_order_id")] for row in stored["slippage"]}
+        assert orders & measured, "they are orders that the gateway knows"
+        assert '"orders":' in run.verb("store", "query", "slippage", "--json").stdout
 
 
 @pytest.mark.prove

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from shm.enums import JournalKind
-from shm.errors import JournalError
-from shm.journal import HEADER_BYTES, Journal, read_journal
+from shm.errors import JournalError, JournalLayoutError
+from shm.journal import HEADER_BYTES, Journal, crc32c, read_journal
 from shm.journal_files import file_name, journal_files
 from shm.journal_keeper import KeepPolicy, keep
+from shm.journal_reader import JournalFollower
 from shm.journal_seals import SEALS_NAME, line_digest, read_seals
 from shm.journal_verify import REACH_BYTES, Finding, VerifyReport, verify
 
@@ -302,3 +303,42 @@ def test_a_damaged_file_is_sealed_as_damaged_and_stays_so(tmp_path: Path) -> Non
     assert len(report.damage) == 1
     assert read_seals(tmp_path).seals[1, 0].damage
     assert not verify(tmp_path).is_good
+
+
+# ---- another build's files ---------------------------------------------------------------------------
+
+
+def of_another_build(path: Path) -> None:
+    """Let a file state an older layout, its header's checksum in order: nothing is damaged."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, 8, 1)
+    struct.pack_into("<I", data, HEADER_BYTES - 4, crc32c(data[: HEADER_BYTES - 4]))
+    path.write_bytes(data)
+
+
+def test_a_file_of_another_build_is_called_that_and_not_damaged(tmp_path: Path) -> None:
+    two_runs(tmp_path)
+    of_another_build(tmp_path / file_name(1, 0))
+    with pytest.raises(JournalLayoutError, match="another build's: layout version 1, this build reads"):
+        JournalFollower(tmp_path).read()
+    report = verify(tmp_path)
+    notes = [f.text for f in report.findings if f.severity == "note"]
+    assert any("another build's" in text and "not checked" in text for text in notes)
+    (tmp_path / SEALS_NAME).unlink()
+    kept = keep(tmp_path, FOREVER, 1)
+    assert kept.damage == [] and len(kept.foreign) == 1 and file_name(1, 0) in kept.foreign[0]
+
+
+def test_reading_goes_on_behind_another_builds_run_that_was_read_to_its_end(tmp_path: Path) -> None:
+    write(tmp_path, 10)
+    reader = JournalFollower(tmp_path)
+    some = reader.read(5)
+    middle = reader.position
+    assert len(some) + len(reader.read()) == 10
+    end = reader.position
+    of_another_build(tmp_path / file_name(1, 0))
+    assert JournalFollower(tmp_path, end).read() == []  # its next run has not begun
+    write(tmp_path, 3, epoch=2)
+    assert [(e.epoch, e.sequence) for e in JournalFollower(tmp_path, end)] == [(2, 1), (2, 2), (2, 3)]
+    with pytest.raises(JournalLayoutError, match="stand behind record 5"):
+        JournalFollower(tmp_path, middle).read()

@@ -10,9 +10,21 @@ from collections.abc import Iterable, Sequence
 
 import orjson
 
-from exec.client_ids import encode
+from exec.client_ids import PREFIX, encode
 from exec.decimal_text import decimal_text
 from exec.errors import OrderError
+from exec.forms import (
+    NEW_PRICE,
+    NEW_UNITS,
+    ORDER_HEX,
+    ORDER_ID,
+    PRICE,
+    REQUEST,
+    SIGNATURE,
+    TIME_MS,
+    UNITS,
+    Form,
+)
 from exec.order import Order
 from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
 from exec.signing import Signer, query_text, sorted_text
@@ -28,6 +40,11 @@ _GTC = int(TimeInForce.GTC)
 _TIME_IN_FORCE = {int(TimeInForce.GTC): "GTC", int(TimeInForce.IOC): "IOC", int(TimeInForce.FOK): "FOK"}
 _SIDE = {int(Side.BUY): "BUY", int(Side.SELL): "SELL"}
 _NUMBERS = frozenset(("recvWindow", "timestamp"))
+_METHODS = {
+    RequestKind.NEW: "order.place",
+    RequestKind.REPLACE: "order.modify",
+    RequestKind.CANCEL: "order.cancel",
+}
 
 #: Bucket names and weights of what a request costs (exec/venues/binance_usdm/limits.py).
 Rates = tuple[tuple[str, int], ...]
@@ -108,6 +125,19 @@ class OrderText:
         symbol = self.row(order).symbol
         return [("symbol", symbol), ("origClientOrderId", encode(order.root_client_order_id, self.tag))]
 
+    def slots(self, kind: RequestKind) -> dict[str, str]:
+        """The parameters of a command that differ from order to order, as slots of a form."""
+        client_id = f"{PREFIX}{self.tag}{ORDER_ID}"
+        if kind is RequestKind.NEW:
+            return {"quantity": UNITS, "price": PRICE, "newClientOrderId": client_id}
+        return {"quantity": NEW_UNITS, "price": NEW_PRICE, "origClientOrderId": client_id}
+
+    def command(self, kind: RequestKind, order: Order) -> list[Param]:
+        """Parameters of a command for one order."""
+        if kind is RequestKind.NEW:
+            return self.new(order)
+        return self.name(order) if kind is RequestKind.CANCEL else self.replace(order)
+
 
 def _side(order: Order) -> str:
     side = _SIDE.get(order.side)
@@ -146,6 +176,13 @@ def read_wire_id(text: object) -> tuple[int, int, int]:
         return 0, 0, 0
 
 
+def _json(name: str, value: str) -> str:
+    if name in _NUMBERS:
+        return value
+    is_form = any(char < " " for char in value)
+    return f'"{value}"' if is_form else orjson.dumps(value).decode()
+
+
 # ---- signed requests ------------------------------------------------------------------------------------
 
 
@@ -178,6 +215,25 @@ class Signed:
             named["signature"] = self.signer.hex(sorted_text(named.items()).encode())
         sent = {name: int(value) if name in _NUMBERS else value for name, value in named.items()}
         return orjson.dumps({"id": wire_id(kind, request_id, order_id), "method": method, "params": sent})
+
+    def forms(self, kind: int, order: Order, text: OrderText) -> tuple[Form | None, Form]:
+        """What is signed of a command for one order (None: nothing is) and its frame, as forms."""
+        command = RequestKind(kind)
+        slots = text.slots(command)
+        named = {name: slots.get(name, value) for name, value in text.command(command, order)}
+        named["recvWindow"] = str(self.recv_window_ms)
+        named["timestamp"] = TIME_MS
+        if not self.signer.is_ed25519:
+            named["apiKey"] = self.signer.api_key
+        row = text.row(order)
+        exponents = row.price_exponent, row.quantity_exponent
+        signed = None if self.signer.is_ed25519 else Form(sorted_text(named.items()), *exponents)
+        if signed is not None:
+            named["signature"] = SIGNATURE
+        params = ",".join(f'"{name}":{_json(name, value)}' for name, value in named.items())
+        number = f"{kind}x{REQUEST}x{ORDER_HEX}"
+        frame = f'{{"id":"{number}","method":"{_METHODS[command]}","params":{{{params}}}}}'
+        return signed, Form(frame, *exponents)
 
     def bare_frame(self, kind: int, method: str, request_id: int) -> bytes:
         """A frame that needs no key."""

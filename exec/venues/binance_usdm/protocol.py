@@ -14,6 +14,7 @@ import orjson
 
 from exec.client_ids import encode
 from exec.errors import OrderError
+from exec.forms import SigningComposer
 from exec.keys import Keys
 from exec.order import Order
 from exec.order_protocol import (
@@ -29,12 +30,12 @@ from exec.order_protocol import (
 )
 from exec.signing import Signer
 from exec.venues.binance_usdm.orders import (
+    LIGHT,
     NEW_RATES,
     ORDERS_1M,
     ORDERS_10S,
     RECV_WINDOW_MS,
     OrderText,
-    Param,
     Rates,
     Signed,
     weight,
@@ -45,11 +46,7 @@ VENUE_ID = 1
 ORDER_URL = "wss://ws-fapi.binance.com"
 PRIVATE_URL = "wss://fstream.binance.com"
 NEW_BATCH, REPLACE_BATCH, CANCEL_BATCH = 5, 5, 10
-_ONE = {
-    RequestKind.NEW: "order.place",
-    RequestKind.REPLACE: "order.modify",
-    RequestKind.CANCEL: "order.cancel",
-}
+_SOCKET = Way.ORDER_SOCKET
 
 
 class BinanceUsdm(OrderProtocol):
@@ -98,6 +95,9 @@ class BinanceUsdm(OrderProtocol):
         self._symbols = tuple(symbols)
         self._signed = Signed(Signer(keys), recv_window_ms)
         self._text = OrderText(tag, directory, stp_mode)
+        self._frames = SigningComposer(
+            lambda kind, order: self._signed.forms(kind, order, self._text), self._signed.signer.sign
+        )
         self._listener = Listener(VENUE_ID, tag, directory)
         self.foreign_fees = self._listener.foreign_fees
         self._tag = tag
@@ -145,10 +145,9 @@ class BinanceUsdm(OrderProtocol):
 
     def new(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
         """One by `order.place`, several by POST /fapi/v1/batchOrders."""
-        self._check_count("new orders", orders, NEW_BATCH)
         if len(orders) == 1:
-            order = orders[0]
-            return self._one(RequestKind.NEW, order, self._text.new(order), request_id, utc_ns, NEW_RATES)
+            return self._one(RequestKind.NEW, orders[0], request_id, utc_ns, NEW_RATES)
+        self._check_count("new orders", orders, NEW_BATCH)
         params = [dict(self._text.new(order)) for order in orders]
         rates = ((ORDERS_10S, 5), (ORDERS_1M, 1), *weight(5))
         return self._batch(RequestKind.NEW, "POST", orders, params, request_id, utc_ns, Lane.NEW, rates)
@@ -157,11 +156,9 @@ class BinanceUsdm(OrderProtocol):
         self, orders: Sequence[Order], request_id: int, utc_ns: int, lane: Lane = Lane.CANCEL
     ) -> Request:
         """One by `order.cancel`, several of one symbol by DELETE /fapi/v1/batchOrders."""
-        self._check_count("cancels", orders, CANCEL_BATCH)
         if len(orders) == 1:
-            order = orders[0]
-            params = self._text.name(order)
-            return self._one(RequestKind.CANCEL, order, params, request_id, utc_ns, weight(1), lane)
+            return self._one(RequestKind.CANCEL, orders[0], request_id, utc_ns, LIGHT, lane)
+        self._check_count("cancels", orders, CANCEL_BATCH)
         symbol = self._same_symbol(orders)
         names = orjson.dumps([encode(order.root_client_order_id, self._tag) for order in orders]).decode()
         return self._signed.rest(
@@ -178,11 +175,9 @@ class BinanceUsdm(OrderProtocol):
 
     def replace(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
         """One by `order.modify`, several by PUT /fapi/v1/batchOrders."""
-        self._check_count("replaces", orders, REPLACE_BATCH)
         if len(orders) == 1:
-            order = orders[0]
-            params = self._text.replace(order)
-            return self._one(RequestKind.REPLACE, order, params, request_id, utc_ns, NEW_RATES)
+            return self._one(RequestKind.REPLACE, orders[0], request_id, utc_ns, NEW_RATES)
+        self._check_count("replaces", orders, REPLACE_BATCH)
         rows = [dict(self._text.replace(order)) for order in orders]
         rates = ((ORDERS_10S, 5), (ORDERS_1M, 1), *weight(5))
         return self._batch(RequestKind.REPLACE, "PUT", orders, rows, request_id, utc_ns, Lane.NEW, rates)
@@ -346,17 +341,14 @@ class BinanceUsdm(OrderProtocol):
         self,
         kind: RequestKind,
         order: Order,
-        params: Sequence[Param],
         request_id: int,
         utc_ns: int,
         rates: Rates,
         lane: Lane = Lane.NEW,
     ) -> Request:
-        root = order.root_client_order_id
-        frame = self._signed.frame(kind, _ONE[kind], params, request_id, utc_ns, root)
-        return Request(
-            request_id, kind, lane, Way.ORDER_SOCKET, (root,), order.instrument_id, frame, rates=rates
-        )
+        frame = self._frames.frame(kind, order, request_id, utc_ns // 1_000_000)
+        ids = (order.root_client_order_id,)
+        return Request(request_id, kind, lane, _SOCKET, ids, order.instrument_id, frame, rates=rates)
 
     def _batch(
         self,

@@ -132,20 +132,17 @@ class Bybit(OrderProtocol):
 
     def new(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
         """Place orders of one category."""
-        items = [self._requests.new_item(order) for order in orders]
-        return self._op(RequestKind.NEW, Lane.NEW, orders, items, request_id, utc_ns)
+        return self._requests.op(RequestKind.NEW, Lane.NEW, orders, request_id, utc_ns)
 
     def cancel(
         self, orders: Sequence[Order], request_id: int, utc_ns: int, lane: Lane = Lane.CANCEL
     ) -> Request:
         """Cancel orders of one category by our id."""
-        items = [self._requests.cancel_item(order) for order in orders]
-        return self._op(RequestKind.CANCEL, lane, orders, items, request_id, utc_ns)
+        return self._requests.op(RequestKind.CANCEL, lane, orders, request_id, utc_ns)
 
     def replace(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
         """Amend orders of one category; what is asked for is remembered, for the venue names no result."""
-        items = [self._requests.replace_item(order) for order in orders]
-        request = self._op(RequestKind.REPLACE, Lane.NEW, orders, items, request_id, utc_ns)
+        request = self._requests.op(RequestKind.REPLACE, Lane.NEW, orders, request_id, utc_ns)
         for order in orders:
             self._words.amending(order.root_client_order_id, order.new_price_units, order.new_units)
         return request
@@ -167,9 +164,7 @@ class Bybit(OrderProtocol):
                 ids = tuple(word.client_order_id for word in words)
                 number = request_id + len(requests)
                 requests.append(
-                    self._requests.op(
-                        RequestKind.CANCEL, Lane.CANCEL, category, items, number, utc_ns, order_ids=ids
-                    )
+                    self._requests.op_of_others(RequestKind.CANCEL, category, items, number, utc_ns, ids)
                 )
         return requests
 
@@ -181,11 +176,6 @@ class Bybit(OrderProtocol):
     def has_position(self, instrument_id: int) -> bool:
         """Whether it is a contract: what is bought outright is a balance."""
         return bool(self._directory.row(instrument_id).kind != InstrumentKind.SPOT)
-
-    def batch_max(self, kind: RequestKind, order: Order) -> int:
-        """How many orders of this one's category a request takes: 20 of linear contracts, 10 of spot."""
-        del kind
-        return self._requests.category([order]).batch_max
 
     def mass_cancel(self, instrument_ids: Sequence[int], request_id: int, utc_ns: int) -> Sequence[Request]:
         """Cancel all orders of instruments, or (none given) of every settlement coin and of spot."""
@@ -381,26 +371,6 @@ class Bybit(OrderProtocol):
         return Answer(request.request_id, True, order_id=order_id, reports=[report], filled_units=0)
 
     # ---- inside ------------------------------------------------------------------------------------------
-
-    def _op(
-        self,
-        kind: RequestKind,
-        lane: Lane,
-        orders: Sequence[Order],
-        items: Sequence[str],
-        request_id: int,
-        utc_ns: int,
-    ) -> Request:
-        return self._requests.op(
-            kind,
-            lane,
-            self._requests.category(orders),
-            items,
-            request_id,
-            utc_ns,
-            order_ids=tuple(order.root_client_order_id for order in orders),
-            instrument_id=orders[0].instrument_id,
-        )
 
     def _ask(
         self, kind: RequestKind, order: Order, path: str, request_id: int, utc_ns: int, page: str = ""

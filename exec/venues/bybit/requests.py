@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from exec.client_ids import PREFIX
 from exec.client_ids import encode as encode_id
-from exec.decimal_text import decimal_text
 from exec.errors import OrderError
+from exec.forms import NEW_PRICE, NEW_UNITS, ORDER_ID, PRICE, REQUEST, TIME_MS, UNITS, Composer, Form
 from exec.keys import Keys
 from exec.order import Order
 from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
@@ -25,6 +26,33 @@ _TIMES_IN_FORCE: Final = {
     int(TimeInForce.FOK): "FOK",
 }
 _SIDES: Final = {int(Side.BUY): "Buy", int(Side.SELL): "Sell"}
+_SOCKET: Final = Way.ORDER_SOCKET
+
+
+def _around(
+    kind: RequestKind, category: Category, request_id: str, time_ms: str, is_batch: bool
+) -> tuple[str, str]:
+    """What stands before and behind the orders of a request."""
+    header = f'"X-BAPI-TIMESTAMP":"{time_ms}","X-BAPI-RECV-WINDOW":"{facts.RECEIVE_WINDOW_MS}"'
+    head = (
+        f'{{"reqId":"{request_id}{category.name[0]}","header":{{{header}}},'
+        f'"op":"{facts.OPS[kind][is_batch]}","args":[{{"category":"{category.name}",'
+    )
+    return (f'{head}"request":[{{', "}]}]}") if is_batch else (head, "}]}")
+
+
+_FORMS: Final = {
+    (kind, category.name, is_batch): tuple(map(Form, _around(kind, category, REQUEST, TIME_MS, is_batch)))
+    for kind in facts.OPS
+    for category in facts.CATEGORIES.values()
+    for is_batch in (False, True)
+}
+
+
+def _check_count(count: int, category: Category) -> None:
+    if not 1 <= count <= category.batch_max:
+        text = f"{count} orders in a request of {category.name}"
+        raise OrderError(f"{text}: it takes 1 to {category.batch_max}")
 
 
 class BybitRequests:
@@ -40,24 +68,33 @@ class BybitRequests:
         self.signer = Signer(keys)
         self._directory = directory
         self._tag = tag
+        self._composer = Composer(self._form)
 
     # ---- orders ------------------------------------------------------------------------------------------
 
-    def new_item(self, order: Order) -> str:
-        """A new order, without its category."""
+    def _form(self, kind: int, order: Order) -> Form:
+        """One order of a request as a form, without category and braces."""
         row = self.row(order)
+        if kind == RequestKind.NEW:
+            text = self._new(row, order)
+        elif kind == RequestKind.REPLACE:
+            text = self._replace(row, order)
+        else:
+            text = self._head(row)
+        return Form(text, row.price_exponent, row.quantity_exponent)
+
+    def _new(self, row: Instrument, order: Order) -> str:
         category = facts.CATEGORY_OF[row.venue_id]
         side = _SIDES.get(order.side)
         if side is None:
             raise OrderError(f"{order!r}: side {order.side} is neither BUY nor SELL")
-        units = decimal_text(order.order_units, row.quantity_exponent)
         parts = [
-            f'{self._head(row, order)},"side":"{side}","qty":"{units}"',
+            f'{self._head(row)},"side":"{side}","qty":"{UNITS}"',
             f'"orderType":"{"Market" if order.order_type == _MARKET else "Limit"}"',
             f'"timeInForce":"{_time_in_force(order)}"',
         ]
         if order.order_type == _LIMIT:
-            parts.append(f'"price":"{decimal_text(order.price_units, row.price_exponent)}"')
+            parts.append(f'"price":"{PRICE}"')
         elif category is facts.SPOT:
             # "Place Order / marketUnit": a buy's quantity would be quote currency.
             parts.append('"marketUnit":"baseCoin"')
@@ -72,18 +109,11 @@ class BybitRequests:
                 parts.append('"reduceOnly":true')
         return ",".join(parts)
 
-    def cancel_item(self, order: Order) -> str:
-        """An order to cancel, without its category."""
-        return self._head(self.row(order), order)
-
-    def replace_item(self, order: Order) -> str:
-        """An order with its new terms; qty is the whole quantity."""
+    def _replace(self, row: Instrument, order: Order) -> str:
+        """New terms; qty is the whole quantity."""
         if order.order_type != _LIMIT:
             raise OrderError(f"{order!r}: order_type: only a limit order can be amended")
-        row = self.row(order)
-        price = decimal_text(order.new_price_units, row.price_exponent)
-        units = decimal_text(order.new_units, row.quantity_exponent)
-        return f'{self._head(row, order)},"qty":"{units}","price":"{price}"'
+        return f'{self._head(row)},"qty":"{NEW_UNITS}","price":"{NEW_PRICE}"'
 
     def row(self, order: Order) -> Instrument:
         """The instrument of an order; raises OrderError for one that is not of this account."""
@@ -97,6 +127,8 @@ class BybitRequests:
 
     def category(self, orders: Sequence[Order]) -> Category:
         """The one category of the orders of a request; raises OrderError for several."""
+        if len(orders) == 1:
+            return facts.CATEGORY_OF[self.row(orders[0]).venue_id]
         found = {self.row(order).venue_id for order in orders}
         if len(found) != 1:
             raise OrderError(f"{len(orders)} orders of {len(found)} categories in a request: it takes one")
@@ -106,53 +138,55 @@ class BybitRequests:
         """The order's client order id on the wire."""
         return encode_id(order.root_client_order_id, self._tag)
 
-    def _head(self, row: Instrument, order: Order) -> str:
-        return f'"symbol":"{row.symbol}","orderLinkId":"{self.client_id(order)}"'
+    def _head(self, row: Instrument) -> str:
+        return f'"symbol":"{row.symbol}","orderLinkId":"{PREFIX}{self._tag}{ORDER_ID}"'
 
     # ---- requests ----------------------------------------------------------------------------------------
 
     def op(
-        self,
-        kind: RequestKind,
-        lane: Lane,
-        category: Category,
-        items: Sequence[str],
-        request_id: int,
-        utc_ns: int,
-        *,
-        order_ids: tuple[int, ...] = (),
-        instrument_id: int = -1,
+        self, kind: RequestKind, lane: Lane, orders: Sequence[Order], request_id: int, utc_ns: int
     ) -> Request:
         """A frame of the trade socket for orders of one category.
 
         Its reqId is ours and the category's first letter, so that the answer says which limit it is about.
 
         Raises:
-            OrderError: none, or more than the category's batch.
+            OrderError: none, more than the category's batch, or an order the venue has no form for.
         """
-        if not 1 <= len(items) <= category.batch_max:
-            text = f"{len(items)} orders in a request of {category.name}"
-            raise OrderError(f"{text}: it takes 1 to {category.batch_max}")
-        op = facts.OPS[kind][len(items) > 1]
-        if len(items) > 1:
-            args = f'"category":"{category.name}","request":[{",".join(f"{{{item}}}" for item in items)}]'
-        else:
-            args = f'"category":"{category.name}",{items[0]}'
-        header = (
-            f'"X-BAPI-TIMESTAMP":"{utc_ns // 1_000_000}","X-BAPI-RECV-WINDOW":"{facts.RECEIVE_WINDOW_MS}"'
-        )
-        frame = (
-            f'{{"reqId":"{request_id}{category.name[0]}","header":{{{header}}},'
-            f'"op":"{op}","args":[{{{args}}}]}}'
-        )
+        category, count = self.category(orders), len(orders)
+        _check_count(count, category)
+        head, tail = _FORMS[kind, category.name, count > 1]
         return Request(
             request_id,
             kind,
             lane,
-            Way.ORDER_SOCKET,
+            _SOCKET,
+            tuple([order.root_client_order_id for order in orders]),
+            orders[0].instrument_id,
+            self._composer.frame(kind, list(orders), head, tail, request_id, utc_ns // 1_000_000),
+            rates=facts.rates(kind, count, category.name),
+        )
+
+    def op_of_others(
+        self,
+        kind: RequestKind,
+        category: Category,
+        items: Sequence[str],
+        request_id: int,
+        utc_ns: int,
+        order_ids: tuple[int, ...],
+    ) -> Request:
+        """A frame of the trade socket for orders that may be anybody's, each given as text without braces."""
+        _check_count(len(items), category)
+        head, tail = _around(kind, category, str(request_id), str(utc_ns // 1_000_000), len(items) > 1)
+        frame = head + "},{".join(items) + tail
+        return Request(
+            request_id,
+            kind,
+            Lane.CANCEL,
+            _SOCKET,
             order_ids,
-            instrument_id,
-            frame.encode(),
+            frame=frame.encode(),
             rates=facts.rates(kind, len(items), category.name),
         )
 

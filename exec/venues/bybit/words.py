@@ -28,8 +28,9 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.venues import reading
 from exec.venues.bybit import facts
-from exec.venues.bybit.errors import EXPIRES, end_reason, meaning
+from exec.venues.bybit.errors import end_reason, meaning
 from exec.venues.digests import digest63
+from exec.venues.meanings import EXPIRES
 from exec.venues.reading import STRANGER_EXPONENT, Row
 from shm.enums import Liquidity
 from shm.instruments import Instrument

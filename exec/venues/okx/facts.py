@@ -6,6 +6,7 @@ change log in one of 2026-03. What no document was found for is marked *unconfir
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from exec.order_protocol import RequestKind
@@ -41,9 +42,9 @@ OPS: Final[dict[RequestKind, tuple[str, str]]] = {
 KIND_OF_OP: Final[dict[str, RequestKind]] = {op: kind for kind, ops in OPS.items() for op in ops}
 
 # "WS / Place order", "WS / Amend order": expTime, the request's deadline in Unix ms; a request that
-# comes later is not carried out (50036, 50037). REST requests expire 30 s after their timestamp ("REST
-# Authentication", 50102).
-EXPIRE_MS: Final = 5_000
+# comes later is not carried out (50036, 50037). The less, the sooner "not found" is an answer. REST requests
+# expire 30 s after their timestamp ("REST Authentication", 50102).
+EXPIRE_MS: Final = 2_000
 
 # "WS / Order channel", "WS / Positions channel", "WS / Account channel". instType ANY is every product.
 CHANNELS: Final[tuple[dict[str, str], ...]] = (
@@ -104,6 +105,7 @@ _QUESTIONS: Final[dict[RequestKind, tuple[tuple[str, int], ...]]] = {
 }
 
 
+@cache
 def rates(kind: RequestKind, orders: int) -> tuple[tuple[str, int], ...]:
     """What a request costs, by the names of `limits.RULES`."""
     purpose = _PURPOSES.get(kind)

@@ -148,8 +148,7 @@ class Okx(OrderProtocol):
 
     def new(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
         """Place up to 20 orders of any instruments; they expire unplaced when they come too late."""
-        args = [self._requests.new_arg(order) for order in orders]
-        return self._requests.op(RequestKind.NEW, Lane.NEW, orders, args, request_id, utc_ns)
+        return self._requests.op(RequestKind.NEW, Lane.NEW, orders, request_id, utc_ns)
 
     def cancel(
         self, orders: Sequence[Order], request_id: int, utc_ns: int, lane: Lane = Lane.CANCEL
@@ -162,8 +161,12 @@ class Okx(OrderProtocol):
             ids = tuple(order.root_client_order_id for order in orders)
             kind, path = RequestKind.CANCEL, facts.CANCEL_BATCH_PATH
             return self._requests.post(kind, lane, request_id, path, body, utc_ns, order_ids=ids)
-        args = [self._requests.cancel_arg(order) for order in orders]
-        return self._requests.op(RequestKind.CANCEL, lane, orders, args, request_id, utc_ns)
+        return self._requests.op(RequestKind.CANCEL, lane, orders, request_id, utc_ns)
+
+    def batch_key(self, kind: RequestKind, order: Order) -> int:
+        """Orders of one instrument share a request: venue and request count by instrument."""
+        del kind
+        return order.instrument_id
 
     def has_position(self, instrument_id: int) -> bool:
         """Whether it is a contract: what is bought outright is a balance."""
@@ -171,8 +174,7 @@ class Okx(OrderProtocol):
 
     def replace(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
         """Amend up to 20 orders; newSz is the whole quantity, what is filled included."""
-        args = [self._requests.replace_arg(order, request_id) for order in orders]
-        return self._requests.op(RequestKind.REPLACE, Lane.NEW, orders, args, request_id, utc_ns)
+        return self._requests.op(RequestKind.REPLACE, Lane.NEW, orders, request_id, utc_ns)
 
     def cancel_foreign(
         self, orders: Sequence[OpenOrderWord], request_id: int, utc_ns: int

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from exec.client_ids import PREFIX
 from exec.client_ids import encode as encode_id
-from exec.decimal_text import decimal_text
 from exec.errors import OrderError
+from exec.forms import LATER_MS, NEW_PRICE, NEW_UNITS, ORDER_ID, PRICE, REQUEST, UNITS, Composer, Form
 from exec.keys import Keys
 from exec.order import Order
 from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
@@ -25,6 +26,17 @@ _ORDER_TYPES: Final = {
 }
 _SIDES: Final = {int(Side.BUY): "buy", int(Side.SELL): "sell"}
 _SPOT: Final = int(InstrumentKind.SPOT)
+
+
+def _head_form(kind: RequestKind, op: str) -> Form:
+    # A cancel is welcome at any time.
+    expiry = "" if kind == RequestKind.CANCEL else f'"expTime":"{LATER_MS}",'
+    return Form(f'{{"id":"{REQUEST}","op":"{op}",{expiry}"args":[{{', later_ms=facts.EXPIRE_MS)
+
+
+#: What stands before the orders of a request: of one, of several.
+_HEADS: Final = {kind: tuple(_head_form(kind, op) for op in ops) for kind, ops in facts.OPS.items()}
+_TAIL: Final = Form("}]}")
 
 
 class OkxRequests:
@@ -50,30 +62,38 @@ class OkxRequests:
         self._td_mode = td_mode
         self._is_demo = is_demo
         self._codes: dict[str, int] = {}
-        self._heads: dict[int, str] = {}
+        self._composer = Composer(self._form)
 
     def learn(self, codes: Mapping[str, int]) -> None:
         """Take instrument codes: instId → instIdCode."""
         self._codes.update(codes)
-        self._heads.clear()
+        self._composer.book.clear()
 
     # ---- orders ------------------------------------------------------------------------------------------
 
-    def new_arg(self, order: Order) -> str:
-        """A new order."""
+    def _form(self, kind: int, order: Order) -> Form:
+        """One order of a request as a form, without its braces."""
         row = self.row(order)
+        if kind == RequestKind.NEW:
+            text = self._new(row, order)
+        elif kind == RequestKind.REPLACE:
+            text = self._replace(row, order)
+        else:
+            text = self._head(row, order)
+        return Form(text, row.price_exponent, row.quantity_exponent)
+
+    def _new(self, row: Instrument, order: Order) -> str:
         side = _SIDES.get(order.side)
         if side is None:
             raise OrderError(f"{order!r}: side {order.side} is neither BUY nor SELL")
         is_spot = row.kind == _SPOT
-        units = decimal_text(order.order_units, row.quantity_exponent)
         parts = [
-            self.head(row, order),
+            self._head(row, order),
             f'"tdMode":"{facts.TD_MODE_SPOT if is_spot else self._td_mode}","side":"{side}"',
-            f'"ordType":"{_order_type(order)}","sz":"{units}"',
+            f'"ordType":"{_order_type(order)}","sz":"{UNITS}"',
         ]
         if order.order_type == _LIMIT:
-            parts.append(f'"px":"{decimal_text(order.price_units, row.price_exponent)}"')
+            parts.append(f'"px":"{PRICE}"')
         elif is_spot:
             # "tgtCcy": a buy's size would be quote currency.
             parts.append('"tgtCcy":"base_ccy"')
@@ -83,11 +103,7 @@ class OkxRequests:
             if not is_spot:
                 # Cash can not be sold short: a spot sell reduces anyway, and the venue knows no flag for it.
                 parts.append('"reduceOnly":true')
-        return "{" + ",".join(parts) + "}"
-
-    def cancel_arg(self, order: Order) -> str:
-        """An order to cancel."""
-        return "{" + self.head(self.row(order), order) + "}"
+        return ",".join(parts)
 
     def named_arg(self, order: Order) -> str:
         """An order to cancel over REST."""
@@ -97,14 +113,11 @@ class OkxRequests:
         """Whether the code of the order's instrument is known."""
         return self.row(order).symbol in self._codes
 
-    def replace_arg(self, order: Order, request_id: int) -> str:
-        """An order with its new terms; newSz is the whole quantity, what is filled included."""
+    def _replace(self, row: Instrument, order: Order) -> str:
+        """New terms; newSz is the whole quantity, what is filled included."""
         if order.order_type != _LIMIT:
             raise OrderError(f"{order!r}: order_type: only a limit order can be amended")
-        row = self.row(order)
-        price = decimal_text(order.new_price_units, row.price_exponent)
-        units = decimal_text(order.new_units, row.quantity_exponent)
-        return f'{{{self.head(row, order)},"reqId":"{request_id}","newSz":"{units}","newPx":"{price}"}}'
+        return f'{self._head(row, order)},"reqId":"{REQUEST}","newSz":"{NEW_UNITS}","newPx":"{NEW_PRICE}"'
 
     def row(self, order: Order) -> Instrument:
         """The instrument of an order; raises OrderError for one that is not of this account."""
@@ -117,40 +130,34 @@ class OkxRequests:
         """The order's client order id on the wire."""
         return encode_id(order.root_client_order_id, self._tag)
 
-    def head(self, row: Instrument, order: Order) -> str:
+    def _head(self, row: Instrument, order: Order) -> str:
         """What names an order's instrument and the order itself."""
-        head = self._heads.get(row.instrument_id)
-        if head is None:
-            code = self._codes.get(row.symbol)
-            if code is None:
-                raise OrderError(f"{order!r}: the venue named no code for the instrument {row.symbol}")
-            head = self._heads[row.instrument_id] = f'"instIdCode":{code},"clOrdId":"'
-        return f'{head}{self.client_id(order)}"'
+        code = self._codes.get(row.symbol)
+        if code is None:
+            raise OrderError(f"{order!r}: the venue named no code for the instrument {row.symbol}")
+        return f'"instIdCode":{code},"clOrdId":"{PREFIX}{self._tag}{ORDER_ID}"'
 
     def op(
         self,
         kind: RequestKind,
         lane: Lane,
         orders: Sequence[Order],
-        args: Sequence[str],
         request_id: int,
         utc_ns: int,
     ) -> Request:
         """A frame of the order socket for 1 to 20 orders; raises OrderError for more."""
         if not 1 <= len(orders) <= facts.BATCH_MAX:
             raise OrderError(f"{len(orders)} orders in a request: it takes 1 to {facts.BATCH_MAX}")
-        op = facts.OPS[kind][len(orders) > 1]
-        expiry = ""
-        if kind != RequestKind.CANCEL:
-            # A cancel is welcome at any time.
-            expiry = f'"expTime":"{utc_ns // 1_000_000 + facts.EXPIRE_MS}",'
-        frame = f'{{"id":"{request_id}","op":"{op}",{expiry}"args":[{",".join(args)}]}}'.encode()
+        head = _HEADS[kind][len(orders) > 1]
+        frame = self._composer.frame(kind, list(orders), head, _TAIL, request_id, utc_ns // 1_000_000)
         return Request(
             request_id,
             kind,
             lane,
             Way.ORDER_SOCKET,
-            tuple(order.root_client_order_id for order in orders),
+            (orders[0].root_client_order_id,)
+            if len(orders) == 1
+            else tuple(order.root_client_order_id for order in orders),
             orders[0].instrument_id,
             frame,
             rates=facts.rates(kind, len(orders)),

@@ -27,8 +27,9 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.venues import reading
 from exec.venues.digests import number63
+from exec.venues.meanings import EXPIRES
 from exec.venues.okx import facts
-from exec.venues.okx.errors import CANCEL_REASONS, EXPIRES, LOGIN_CODES, meaning
+from exec.venues.okx.errors import CANCEL_REASONS, LOGIN_CODES, meaning
 from exec.venues.reading import STRANGER_EXPONENT, Row
 from shm.enums import Liquidity, Reason
 from shm.instruments import Instrument

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from exec.client_ids import decode, encode, tag_of
 from exec.decimal_text import decimal_text
+from exec.discrepancy import DiscrepancyKind
 from exec.errors import DecodeError, OrderError
 from exec.keys import Keys
 from exec.lifecycle import Event
@@ -532,7 +533,13 @@ def test_a_fee_in_the_venues_token_is_booked_at_the_schedule_and_kept_once_by_as
         # 0.02 % of 309.0005
         assert report.fee_units == 6_180_010
     assert made.foreign_fees.paid_e8 == {"BNB": 1_000}
-    assert made.foreign_fees.take_news() == ["BNB"]
+    (found,) = made.foreign_fees.take_news()
+    assert (found.kind, found.asset, found.ours, found.theirs) == (
+        DiscrepancyKind.FOREIGN_FEE,
+        "BNB",
+        6_180_010,
+        1_000,
+    )
     assert made.foreign_fees.take_news() == []
 
 

@@ -620,3 +620,10 @@ def assert_exact(words: list[Word]) -> None:
                 assert -(2**63) <= getattr(report, name) < 2**64, name
             if report.event == Event.FILL_PART:
                 assert report.last_units > 0 and report.last_price_units > 0 and report.trade_id > 0
+
+
+def test_orders_share_a_batch_by_instrument_because_the_venue_counts_them_so() -> None:
+    okx, kinds = make(), (RequestKind.NEW, RequestKind.REPLACE, RequestKind.CANCEL)
+    for kind in kinds:
+        assert okx.batch_key(kind, scene.order(0)) == okx.batch_key(kind, scene.order(0, price=1))
+        assert okx.batch_key(kind, scene.order(0)) != okx.batch_key(kind, scene.order(1))

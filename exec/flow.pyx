@@ -1,42 +1,33 @@
+# cython: language_level=3, freethreading_compatible=False
 """What the gateway does with one intent, as plain functions: journal, OMS, journal, session, in that order.
 
 Cancels go out whatever happens to the journal; everything else is denied (JOURNAL) when it can not be
 journaled first.
 """
 
-from __future__ import annotations
+from libc.stdint cimport int64_t
 
-from collections.abc import Callable, Iterable
+from exec.entry_writer cimport OrderEntries
+from exec.oms cimport Oms
+from exec.order cimport Order
+from shm.records cimport IntentRecord
 
-from exec.entries import EntryWriter
-from exec.oms import Oms
-from exec.order import Order
-from exec.session import OrderSession
 from shm.enums import IntentKind, Reason
 from shm.errors import JournalError
-from shm.records import IntentRecord
 
-_NEW, _CANCEL, _REPLACE, _MASS_CANCEL, _MASS_STATUS = (
-    int(IntentKind.NEW),
-    int(IntentKind.CANCEL),
-    int(IntentKind.REPLACE),
-    int(IntentKind.MASS_CANCEL),
-    int(IntentKind.MASS_STATUS),
-)
+cdef int _NEW = int(IntentKind.NEW)
+cdef int _CANCEL = int(IntentKind.CANCEL)
+cdef int _REPLACE = int(IntentKind.REPLACE)
+cdef int _MASS_CANCEL = int(IntentKind.MASS_CANCEL)
+cdef int _MASS_STATUS = int(IntentKind.MASS_STATUS)
+cdef int _JOURNAL = int(Reason.JOURNAL)
+cdef int _NOT_RECEIVED = int(Reason.NOT_RECEIVED)
 
 
 def process_intent(
-    intent: IntentRecord,
-    reason: int,
-    *,
-    ring_sequence: int,
-    from_slot: int,
-    oms: Oms,
-    session: OrderSession,
-    entries: EntryWriter,
-    clock: Callable[[], int],
-    now_ns: int,
-) -> Order | None:
+    IntentRecord intent not None, int reason, *, ring_sequence, from_slot, Oms oms not None, session,
+    OrderEntries entries not None, clock, int64_t now_ns,
+):
     """Carry out one intent after the gate's verdict.
 
     Args:
@@ -56,12 +47,13 @@ def process_intent(
     Raises:
         Nothing for a full journal or a lost session: those are reports. What `oms.on_report` raises passes.
     """
-    kind = intent.kind
+    cdef int kind = intent.kind
+    cdef Order order
     try:
         entries.intent(intent, ring_sequence, from_slot, reason, now_ns)
     except JournalError:
-        if kind in (_NEW, _REPLACE):
-            reason = reason or Reason.JOURNAL
+        if kind == _NEW or kind == _REPLACE:
+            reason = reason or _JOURNAL
     if reason:
         oms.deny(intent, reason, now_ns)
         return None
@@ -80,40 +72,27 @@ def process_intent(
     return None
 
 
-def send_new(
-    intent: IntentRecord,
-    oms: Oms,
-    session: OrderSession,
-    entries: EntryWriter,
-    clock: Callable[[], int],
-    now_ns: int,
-) -> Order | None:
+cpdef Order send_new(IntentRecord intent, Oms oms, session, OrderEntries entries, clock, int64_t now_ns):
     """Make and send a new order; without a session or journal it is REJECTED, never sent."""
-    order = oms.accept_new(intent, now_ns)
+    cdef Order order = oms.accept_new(intent, now_ns)
     if not session.accepts(_NEW, intent.instrument_id):
         oms.not_sent(order, now_ns)
         return None
     try:
         entries.sent(_NEW, order, now_ns)
     except JournalError:
-        oms.not_sent(order, now_ns, Reason.JOURNAL)
+        oms.not_sent(order, now_ns, _JOURNAL)
         return None
     session.new(order, now_ns)
     oms.mark_sent(order, clock())
     return order
 
 
-def send_replace(
-    intent: IntentRecord,
-    oms: Oms,
-    session: OrderSession,
-    entries: EntryWriter,
-    clock: Callable[[], int],
-    now_ns: int,
-) -> Order | None:
+cpdef Order send_replace(IntentRecord intent, Oms oms, session, OrderEntries entries, clock, int64_t now_ns):
     """Send a replace of a working order; without a session or journal it is REPLACE_REJECTED."""
+    cdef Order order
     if not session.accepts(_REPLACE, intent.instrument_id):
-        oms.deny(intent, Reason.NOT_RECEIVED, now_ns)
+        oms.deny(intent, _NOT_RECEIVED, now_ns)
         return None
     order = oms.request_replace(intent, now_ns)
     if order is None:
@@ -121,26 +100,20 @@ def send_replace(
     try:
         entries.sent(_REPLACE, order, now_ns)
     except JournalError:
-        oms.replace_not_sent(order, Reason.JOURNAL, now_ns)
+        oms.replace_not_sent(order, _JOURNAL, now_ns)
         return None
     session.replace(order, now_ns)
     oms.mark_sent(order, clock())
     return order
 
 
-def cancel_orders(
-    orders: Iterable[Order],
-    oms: Oms,
-    session: OrderSession,
-    entries: EntryWriter,
-    clock: Callable[[], int],
-    now_ns: int,
-) -> int:
+def cancel_orders(orders, Oms oms not None, session, OrderEntries entries not None, clock, int64_t now_ns):
     """Send a cancel for each order that has none under way (orphans, halt, stop); returns how many.
 
     An UNKNOWN order would take one after the other; each costs what a question about it may cost.
     """
-    count = 0
+    cdef int count = 0
+    cdef Order order
     for order in orders:
         if not order.is_pending_cancel and oms.request_cancel(order, now_ns):
             _send_cancel(order, oms, session, entries, clock, now_ns)
@@ -148,17 +121,10 @@ def cancel_orders(
     return count
 
 
-def _send_cancel(
-    order: Order,
-    oms: Oms,
-    session: OrderSession,
-    entries: EntryWriter,
-    clock: Callable[[], int],
-    now_ns: int,
-) -> None:
+cdef int _send_cancel(Order order, Oms oms, session, OrderEntries entries, clock, int64_t now_ns) except -1:
     if not session.accepts(_CANCEL, order.instrument_id):
-        oms.cancel_not_sent(order, Reason.NOT_RECEIVED, now_ns)
-        return
+        oms.cancel_not_sent(order, _NOT_RECEIVED, now_ns)
+        return 0
     try:
         entries.sent(_CANCEL, order, now_ns)
     except JournalError:
@@ -166,3 +132,4 @@ def _send_cancel(
         oms.statistics.unjournaled += 1
     session.cancel(order, now_ns)
     oms.mark_sent(order, clock())
+    return 0
