@@ -85,10 +85,10 @@ types: $(VENV)/.built $(VENV)/.test
 
 prove: $(VENV)/.built $(VENV)/.test
 	HYPOTHESIS_PROFILE=prove RINGLANE_KILL_ROUNDS=20 RINGLANE_PING_PONGS=50000 RINGLANE_ENGINE_KILLS=100 \
-		$(PYTEST) -n 2 --dist loadgroup -m "(prove or stress) and not soak" --timeout 600
+		RINGLANE_VENUE_KILLS=20 $(PYTEST) -n 2 --dist loadgroup -m "(prove or stress) and not soak" --timeout 600
 
 soak: $(VENV)/.built $(VENV)/.test
-	RINGLANE_KILL_ROUNDS=500 RINGLANE_ENGINE_KILLS=2000 RINGLANE_STRESS_RECORDS=5000000000 \
+	RINGLANE_KILL_ROUNDS=500 RINGLANE_ENGINE_KILLS=2000 RINGLANE_VENUE_KILLS=500 RINGLANE_STRESS_RECORDS=5000000000 \
 		$(PYTEST) -m "soak or stress" --timeout 0
 
 $(VENV)/.bench: $(VENV)/.base

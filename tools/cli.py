@@ -23,6 +23,7 @@ VERBS = (
     "run",
     "check",
     "doctor",
+    "capacity",
     "status",
     "actors",
     "rings",

@@ -76,9 +76,16 @@ max_open_orders = 8
 
 
 class DrillVenue:
-    """A simulated venue in a process of its own."""
+    """A simulated venue in a process of its own.
 
-    def __init__(self, name: str, stack: ExitStack) -> None:
+    Args:
+        name: of the venue and its adapter.
+        stack: ends it.
+        rate: events a second of its market.
+        options: further arguments of `ringlane venue`.
+    """
+
+    def __init__(self, name: str, stack: ExitStack, rate: float = 200.0, options: Sequence[str] = ()) -> None:
         self.name = name
         self.keys = {
             "account": "main",
@@ -89,7 +96,7 @@ class DrillVenue:
         read_end, write_end = os.pipe()
         argv = [
             sys.executable, "-P", "-m", "tools.venues", name, "--ready-fd", str(write_end),
-            "--instruments", "2", "--rate", "200", "--seed", "7",
+            "--instruments", "2", "--rate", f"{rate:g}", "--seed", "7", *options,
         ]  # fmt: skip
         environment = os.environ | {"RINGLANE_VENUE_KEYS": orjson.dumps([self.keys]).decode()}
         process = subprocess.Popen(

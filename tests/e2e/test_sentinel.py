@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -19,7 +21,7 @@ from shm.enums import SegmentKind
 from shm.metrics import Metrics
 from shm.segment import RunName, Segment
 from tests.e2e.test_venue_orders import Venue, trading, venue
-from tests.kit.engine_run import EngineRun, until
+from tests.kit.engine_run import COMMAND, ROOT, EngineRun, until
 from tools.attach import find_run
 from tools.cli import main
 
@@ -28,10 +30,12 @@ SENTINEL = "rl:sentinel"
 
 
 @contextmanager
-def scene(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> Iterator[tuple[Venue, EngineRun]]:
+def scene(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", adapter: str = "binance_usdm"
+) -> Iterator[tuple[Venue, EngineRun]]:
     """An engine that trades, and a manual order beside its own."""
     monkeypatch.setattr("tests.e2e.test_venue_orders.CONFIG", config_with(more))
-    with venue(*VENUE) as at, trading(folder, monkeypatch, at, f"se{os.getpid()}") as run:
+    with venue(*VENUE, adapter=adapter) as at, trading(folder, monkeypatch, at, f"se{os.getpid()}") as run:
         until(lambda: len(open_orders(at)) >= 2, "the engine has orders")
         run.remember()
         yield at, run
@@ -50,12 +54,17 @@ def open_orders(at: Venue) -> list[dict[str, Any]]:
 def place_by_hand(at: Venue) -> int:
     """A resting order far from the market, as somebody in a browser would place it."""
     own = next(row for row in open_orders(at) if row["side"] == "buy")
-    listed = at.ask("/fapi/v1/exchangeInfo")["symbols"]
-    filters = next(row["filters"] for row in listed if row["symbol"] == own["symbol"])
-    tick = Decimal(next(row["tickSize"] for row in filters if row["filterType"] == "PRICE_FILTER"))
-    price = Decimal(own["price"]) * 98 // 100 // tick * tick
-    order = {"symbol": own["symbol"], "side": "buy", "price": f"{price:f}", "quantity": own["quantity"]}
+    price = Decimal(own["price"])
+    step = Decimal(1).scaleb(int(price.as_tuple().exponent) + 2)  # a multiple of every tick there is
+    below = price * 98 // 100 // step * step
+    order = {"symbol": own["symbol"], "side": "buy", "price": f"{below:f}", "quantity": own["quantity"]}
     return int(at.ask("/sim/order", order)["order_id"])
+
+
+def positions(at: Venue) -> list[dict[str, Any]]:
+    """What flattening is about: not what of a spot instrument was bought or sold."""
+    held = [row for row in at.ask("/sim/positions") if row["position_units"]]
+    return [row for row in held if "-" not in row["symbol"] or row["symbol"].endswith("-SWAP")]
 
 
 def timers_set(run: EngineRun) -> int:
@@ -141,16 +150,17 @@ def test_an_ordered_stop_lets_the_sentinel_go_and_leaves_manual_orders_alone(
 
 
 @pytest.mark.prove
+@pytest.mark.parametrize("adapter", ["binance_usdm", "okx", "bybit_linear"])
 def test_killed_but_for_the_sentinel_an_engine_leaves_nothing_at_the_venue_and_the_sentinel_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str
 ) -> None:
-    with scene(tmp_path, monkeypatch, "[sentinel]\nflatten = true\n") as (at, run):
+    with scene(tmp_path, monkeypatch, "[sentinel]\nflatten = true\n", adapter) as (at, run):
         place_by_hand(at)
-        until(lambda: [p for p in at.ask("/sim/positions") if p["position_units"]], "a position", 60.0)
+        until(lambda: positions(at), "a position", 60.0)
         sentinel, others = processes(run)
         send(others, signal.SIGKILL)
         until(lambda: not open_orders(at), "nothing rests")
-        until(lambda: not [p for p in at.ask("/sim/positions") if p["position_units"]], "all is flat")
+        until(lambda: not positions(at), "all is flat")
         gone, _ = psutil.wait_procs([sentinel], timeout=15)
         assert gone == [sentinel]
         done = [entry for entry in audit(run) if entry["event"] == "withdrawn"]
@@ -205,3 +215,53 @@ def test_halt_cancels_by_itself_when_engine_and_sentinel_are_dead(
         assert '"by":"this command"' in done
         assert open_orders(at) == []
         assert not [p for p in at.ask("/sim/positions") if p["position_units"]]
+
+
+def run_stop_post(run: EngineRun, **result: str) -> subprocess.CompletedProcess[str]:
+    """Run what the shipped unit runs behind a service's end, with the environment systemd gives it."""
+    unit = (ROOT / "tools" / "systemd" / "ringlane.service").read_text()
+    (line,) = [one.partition("=")[2] for one in unit.splitlines() if one.startswith("ExecStopPost=")]
+    program, *arguments = shlex.split(line.removeprefix("-"))
+    assert Path(program).name == "ringlane" and "%" not in line
+    folder = next(one for one in unit.splitlines() if one.startswith("StateDirectory=")).partition("=")[2]
+    at = arguments.index("--state") + 1
+    assert arguments[at] == f"/var/lib/{folder}", "where the unit's engine keeps its state"
+    arguments[at] = str(run.state)
+    keys = {name: value for name, value in os.environ.items() if name.startswith("RL_TEST_")}
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"} | keys | result,
+    )  # fmt: skip
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("result", ["signal", "watchdog"])
+def test_what_the_unit_runs_behind_a_killed_control_group_leaves_nothing_resting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: str
+) -> None:
+    with scene(tmp_path, monkeypatch) as (at, run):
+        place_by_hand(at)
+        sentinel, others = processes(run)
+        send([sentinel, *others], signal.SIGSTOP)
+        send([sentinel, *others], signal.SIGKILL)
+        psutil.wait_procs([sentinel, *others], timeout=15)
+        assert len(open_orders(at)) >= 2
+        done = run_stop_post(run, SERVICE_RESULT=result, EXIT_CODE="killed", EXIT_STATUS="KILL")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "nothing rests" in done.stdout
+        assert open_orders(at) == []
+        assert audit(run)[-1]["why"] == "systemd: the engine ended"
+
+
+@pytest.mark.prove
+def test_what_the_unit_runs_behind_an_ordered_stop_leaves_manual_orders_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scene(tmp_path, monkeypatch) as (at, run):
+        by_hand = place_by_hand(at)
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0, run.text()
+        done = run_stop_post(run, SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="0")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert [row["order_id"] for row in open_orders(at)] == [by_hand]
+        assert audit(run) == []

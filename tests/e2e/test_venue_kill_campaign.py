@@ -10,7 +10,7 @@ import pytest
 
 from shm.enums import OrderStatus
 from tests.kit.trading_venue import Refusing
-from tests.kit.venue_campaign import VENUES, VenueCampaign, read_ours
+from tests.kit.venue_campaign import VENUES, Tally, VenueCampaign, read_ours
 
 KILLS = int(os.environ.get("RINGLANE_VENUE_KILLS", "20"))
 SEED = int(os.environ.get("RINGLANE_KILL_SEED", "0")) or random.SystemRandom().getrandbits(32)
@@ -56,11 +56,12 @@ def fight(
     finally:
         print(f"\nseed {seed}: {campaign.tally.text()}")
         campaign.close()
+    # A position that had to be booked without a fill, once an epoch has traded, is a fill that was missed.
+    assert not campaign.tally.drifts_within, campaign.tally.text()
     return campaign
 
 
-# In the soak until it passes with every seed: see "Open" in exec/README.md.
-@pytest.mark.soak
+@pytest.mark.prove
 @pytest.mark.timeout(580)
 def test_no_order_is_doubled_orphaned_or_dropped_while_processes_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,7 +71,7 @@ def test_no_order_is_doubled_orphaned_or_dropped_while_processes_are_killed(
     assert all(tally.venues[name]["orders"] for name in VENUES), tally.text()
 
 
-@pytest.mark.soak
+@pytest.mark.prove
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", VENUES)
 def test_whatever_the_venue_does_to_orders_both_views_are_equal_in_the_end(
@@ -155,8 +156,9 @@ def test_hundreds_of_kills_leave_the_venues_books_and_ours_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RINGLANE_VENUE_KILLS of them (500 at least) in campaigns of fifty; each is a new instance."""
-    total, done = max(KILLS, 500), 0
-    while done < total:
-        folder = tmp_path / str(done)
+    total, wanted = Tally(), max(KILLS, 500)
+    while total.killed < wanted:
+        folder = tmp_path / str(total.killed)
         folder.mkdir()
-        done += fight(folder, monkeypatch, SEED + done, PIECE, 2).tally.killed
+        total.add(fight(folder, monkeypatch, SEED + total.killed, PIECE, 2).tally)
+    print(f"\nin all: {total.text()}")

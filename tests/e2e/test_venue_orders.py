@@ -163,11 +163,11 @@ def assert_same_books(report: dict[str, Any], at: Venue) -> None:
 
 
 def assert_nothing_wrong(report: dict[str, Any]) -> None:
-    """Our orders move the venue's numbers and nothing breaks; private streams were replaced meanwhile."""
+    """Our orders move the venue's numbers and nothing breaks; both sockets were replaced meanwhile."""
     market = report["market"]
     assert (market["rejected_frames"], market["gaps"], market["resyncs"]) == (0, 0, 0)
     sessions = report["orders"]["venue_sessions"]
-    assert sessions["rotations"] >= 1
+    assert sessions["rotations"] >= 1 and sessions["order_rotations"] >= 1
     assert not {"reconnects", "stale_streams", "discrepancies", "decode_errors"} & set(sessions)
 
 

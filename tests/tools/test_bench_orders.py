@@ -13,6 +13,8 @@ from shm.clock import now_ns
 from shm.enums import Reason, TradingState
 from tools.bench import order_path, orders
 from tools.bench.common import OURS, Measurement
+from tools.bench.order_wire import measure_wires
+from tools.venues.bench_accounts import INSTRUMENTS
 from tools.venues.run import DEFAULT_VENUE
 
 NAMES = (*orders.HOPS, "due_to_report", "decided_to_acknowledged")
@@ -46,11 +48,24 @@ def test_floor_and_halt_are_measured_across_processes(tmp_path: Path) -> None:
     cores = os.sched_getaffinity(0)
     try:
         floor = order_path.wire_floor(50, 5_000, (min(cores), max(cores)))
+        woken = order_path.woken_floor(20, 2_000, (min(cores), max(cores)))
         halts = order_path.halt_times(tmp_path, 3, max(cores))
     finally:
         os.sched_setaffinity(0, cores)
     assert len(floor) == 50 and min(floor) > 0
+    assert len(woken) == 20 and min(woken) > 0
     assert len(halts) == 3 and min(halts) > 0
+
+
+def test_each_venue_is_measured_warm_cold_and_gathered_as_its_batches_allow(tmp_path: Path) -> None:
+    found = {row.metric: row.values[0] for row in measure_wires(tmp_path, 1, 60)}
+    for name in INSTRUMENTS:
+        for state in ("warm", "cold"):
+            assert 0 < found[f"wire_{name}_{state}_ns_p50"] <= found[f"wire_{name}_{state}_ns_p99"]
+        assert found[f"wire_{name}_gathering_times_faster"] > 0
+    per_request = {name: found[f"wire_{name}_gathered_orders_per_request"] for name in INSTRUMENTS}
+    # One sends its batches by REST, and gathers only what had to wait; the others take 20 and 10.
+    assert per_request == {"binance_usdm": 1.0, "okx": 20.0, "bybit": 10.0}
 
 
 def test_the_json_has_rates_hops_goals_and_what_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from picows import WSError, WSMsgType
 
 from tests.tools.venue_kit import NaiveBook, connect, get, with_venue
 from tools.venues.errors import ListenError
+from tools.venues.protocol import HttpReply, HttpRequest
+from tools.venues.rest import RestServer
 from tools.venues.run import VenueRun, VenueSettings
 from tools.venues.synthetic_source import SyntheticSettings
 
@@ -245,6 +248,34 @@ def test_an_oversized_request_closes_the_connection() -> None:
         assert client.closed[0] == 1009
 
     assert with_venue(SILENT, check).hub.statistics.protocol_errors == 1
+
+
+def test_a_stop_ends_idle_and_unanswered_connections_without_an_error() -> None:
+    errors: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+        asked = asyncio.Event()
+
+        async def never(_request: HttpRequest) -> HttpReply:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        server = RestServer(never)
+        await server.start("127.0.0.1", 0, None)
+        idle = await asyncio.open_connection("127.0.0.1", server.port)
+        busy = await asyncio.open_connection("127.0.0.1", server.port)
+        busy[1].write(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n")
+        await asked.wait()
+        await server.stop()
+        for reader, writer in (idle, busy):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+
+    asyncio.run(story())
+    assert errors == []
 
 
 def test_fragments_are_joined_and_bounded() -> None:

@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
 
@@ -43,6 +43,8 @@ EPOCH, SLOT = 1, 3
 BID, ASK, FAR = 990_000, 990_100, 980_000
 UNITS = 100
 RING = 1_024
+REALTIME = 10
+SLEEP_LESS_NS = 200_000
 LIMITS = Limits(
     max_order_notional_e8=10**16,
     max_position_notional_e8=10**18,
@@ -254,6 +256,75 @@ def _write_frames(consumer: Consumer, times: Times) -> None:
             times[number] = now_ns() - int.from_bytes(room[:8], "little")
             consumer.commit(1)
             there.recv(4_096)
+
+
+def woken_floor(count: int, rate: int, cores: tuple[int, int]) -> Times:
+    """As `wire_floor`, but the reader sleeps until it is woken, and so does who reads the socket, in ns.
+
+    The reader has real-time priority where the system allows it, as a gateway has: what is left is the
+    kernel's, a wake-up and a send.
+
+    Args:
+        count: records.
+        rate: a second.
+        cores: of the sender, of the reader.
+    """
+    shared = mmap(-1, SpscRing.bytes_needed(RING, 64))
+    ring = SpscRing.create(shared, RING, 64)
+    results = mmap(-1, 8 * count + 8)
+    times = np.frombuffer(results, dtype=np.int64, count=count + 1)
+    bell = os.eventfd(0)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.sched_setaffinity(0, {cores[1]})
+            _write_when_woken(Consumer(ring), times, bell)
+        finally:
+            os._exit(0)
+    os.sched_setaffinity(0, {cores[0]})
+    producer = Producer(ring)
+    while not times[count]:
+        os.sched_yield()
+    first_ns = now_ns() + 1_000_000
+    for number in range(count):
+        due_ns = first_ns + number * 1_000_000_000 // rate
+        time.sleep(max(due_ns - now_ns() - SLEEP_LESS_NS, 0) / 1e9)
+        wait_until(due_ns)
+        producer.offer(now_ns().to_bytes(8, "little"))
+        os.eventfd_write(bell, 1)
+    os.waitpid(pid, 0)
+    os.close(bell)
+    return times[:count].copy()
+
+
+def _write_when_woken(consumer: Consumer, times: Times, bell: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = socket.create_connection(listener.getsockname())
+        there, _ = listener.accept()
+    if os.fork() == 0:
+        here.close()
+        try:
+            os.sched_setaffinity(0, range(os.cpu_count() or 1))
+            while there.recv(4_096):
+                pass
+        finally:
+            os._exit(0)
+    there.close()
+    here.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME))
+    room = bytearray(64)
+    times[-1] = 1
+    done = 0
+    while done < len(times) - 1:
+        os.eventfd_read(bell)
+        while consumer.poll_into(room, 1):
+            here.send(FRAME)
+            times[done] = now_ns() - int.from_bytes(room[:8], "little")
+            consumer.commit(1)
+            done += 1
+    here.close()
+    os.wait()
 
 
 # ---- the halt word -------------------------------------------------------------------------------

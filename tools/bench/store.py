@@ -2,257 +2,128 @@
 
 A process that journals as a gateway does (an intent, an acknowledgment and a fill, 1,000 times a second, on a
 core of its own) is measured while nothing stores its journal, while SQLite or PostgreSQL do, and while
-PostgreSQL is killed and started again; afterwards every fill must be there once. The floor of storing is COPY
-of ready rows.
+PostgreSQL and Valkey are killed and started again; afterwards every fill must be there once, and every
+mirrored value be the newest. The floor of storing is COPY of ready rows.
+
+"Does not move" is judged against this machine's own noise: each phase stands between two without a store, and
+is divided by their geometric mean; so are those without a store themselves, by their neighbors (A/A).
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
+import contextlib
+import math
 import os
+import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uvloop
 
-from actors.persistence.queries import TRADE_IDS
 from actors.persistence.rows import Batch, RowMaker
 from actors.persistence.sqlite import SqliteStore
-from actors.persistence.store import Store, StoreError
+from actors.persistence.store import Store
 from actors.persistence.tables import BY_NAME
 from actors.persistence.writer import BATCH_ENTRIES, JournalWriter
-from engine.placement import HOUSEKEEPING_NICE
 from engine.pm_qos import PmQos
-from exec.entries import EntryWriter
 from profiles.machine import machine_facts
-from shm.enums import JournalKind, OrderStatus, ReportKind, RequestStatus, Side
-from shm.instruments import Instrument
-from shm.journal import Journal
 from shm.journal_reader import JournalFollower
-from shm.records import IntentRecord, ReportRecord
 from tools.bench.common import OURS, BenchResult, Goal, Measurement
 from tools.bench.postgres import PostgresServer
+from tools.bench.store_phases import (
+    FILLS_PER_S,
+    INSTANCE,
+    KILL_EVERY_S,
+    SLOT,
+    WINDOW_S,
+    Orders,
+    Phase,
+    Servers,
+    empty,
+)
 
-FILLS_PER_S = 1_000
-PHASE_S = 3.0
-KILL_EVERY_S = 1.0
+# Turns of all phases in one run: short phases, so that what surrounds one is of the same minute.
+TURNS = 2
 STORED_FILLS = 5_000
-SLOT = 3
-INSTANCE = "bench"
 FLOOR = "floor: COPY of ready rows"
-OFF, BUSY = "store off", "floor: off, other cores busy"
-P99_MAY_GROW = 1.1
+OFF, BUSY, KILLED = "store off", "floor: off, other cores busy", "PostgreSQL and Valkey killed"
+# What counts as the noise of A/A: so many of the medians of as many ratios are not above it.
+NOISE_SHARE, NOISE_DRAWS = 0.95, 4_000
 NOTES = (
     f"hot path: three journal entries of an order that fills, {FILLS_PER_S:,} orders/s, on a core of its own",
+    "its core is the one that devices have interrupted least since the boot",
     "the store and its server run on the other cores, as housekeeping; only the journal is common",
     "hop: the time to write those entries; its floor: no store, but SHA-256 of memory on the other cores",
+    f"hop p99 of a phase: the median of those of its windows of {WINDOW_S:g} s",
     f"rows/s: {STORED_FILLS:,} fills (three rows each and one more), {BATCH_ENTRIES} entries a transaction",
+    "hop_ratio: a phase's p99 over the geometric mean of the p99s without a store right before and after it",
+    "A/A (hop_ratio of store off): one without a store over those before and after it: this machine's noise",
+    f"target of a hop ratio: what {NOISE_SHARE:.0%} of the medians of as many A/A ratios do not exceed",
     "lag: from the append of the newest stored entry to its commit",
-    f"killed: PostgreSQL by SIGKILL every {KILL_EVERY_S:g} s and started again; then every row is there once",
-    "database, redis: 100 strategies ask at once; per strategy each on a warm connection of its own",
+    f"killed: both by SIGKILL every {KILL_EVERY_S:g} s and started again; then every row is there once",
 )
 
 
-class Orders:
-    """Orders that are accepted and filled, into a journal."""
-
-    def __init__(self, folder: Path, epoch: int = 1) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal.open(folder, INSTANCE, epoch, file_bytes=64 << 20)
-        self._entries = EntryWriter(self.journal)
-        self._number = 0
-        row = Instrument(
-            instrument_id=0, venue_id=1, symbol="BENCH", canonical="BENCH-USDT-PERP", settle="USDT",
-            price_exponent=2, quantity_exponent=3,
-        )  # fmt: skip
-        self.journal.append(JournalKind.INSTRUMENT, row.to_bytes(), time.monotonic_ns())
-
-    def fill(self) -> None:
-        """One order and what became of it: three entries."""
-        self._number += 1
-        now = time.monotonic_ns()
-        common = {"side": Side.BUY, "client_order_id": self._number, "price_units": 6_000_000}
-        stamps = {"frame_ns": now, "decide_ns": now}
-        intent = IntentRecord(kind=1, quantity_units=5, instrument_id=0, actor_id=1, **common, **stamps)
-        self._entries.intent(intent, self._number, 2, 0, now)
-        report = ReportRecord(
-            kind=ReportKind.NEW, order_status=OrderStatus.NEW, request_status=RequestStatus.ACCEPTED,
-            order_units=5, leaves_units=5, gate_ns=now, send_ns=now, ack_ns=now, actor_id=1,
-            **common, **stamps,
-        )  # fmt: skip
-        self._entries.report(report, now)
-        report.kind, report.order_status = ReportKind.FILL, OrderStatus.FILLED
-        report.last_units = report.filled_units = 5
-        report.last_price_units, report.trade_id, report.leaves_units = 6_000_000, self._number, 0
-        self._entries.report(report, now)
+# ---- against the noise ---------------------------------------------------------------------------
 
 
-def trade(folder: Path, seconds: float, cores: set[int], out: Path) -> None:
-    """The hot path: orders at a fixed rate; what writing each one's entries took goes to a file, in ns."""
-    os.sched_setaffinity(0, cores)
-    orders = Orders(folder)
-    count = int(seconds * FILLS_PER_S)
-    took = np.zeros(count, dtype=np.int64)
-    orders.journal.prepare(32 << 20)
-    start = time.monotonic_ns()
-    step = 1_000_000_000 // FILLS_PER_S
-    for number in range(count):
-        due = start + number * step
-        while time.monotonic_ns() < due:
-            pass
-        begin = time.perf_counter_ns()
-        orders.fill()
-        took[number] = time.perf_counter_ns() - begin
-    orders.journal.close()
-    np.save(out, took)
+class Turns:
+    """Phases in turn, each between two without a store."""
+
+    def __init__(self, off: Phase, phases: dict[str, Phase]) -> None:
+        self.off = off
+        self.phases = phases
+        self._order: list[str] = []
+
+    def run(self, runs: int, hot: set[int], cold: set[int]) -> None:
+        """Off, a phase, off, the next phase, … and off at the end."""
+        self._order = [name for _ in range(runs) for name in self.phases]
+        for name in self._order:
+            self.off.run(hot, cold)
+            self.phases[name].run(hot, cold)
+        self.off.run(hot, cold)
+
+    def ratios(self) -> dict[str, list[float]]:
+        """By phase: its p99 over what surrounds it."""
+        found: dict[str, list[float]] = {name: [] for name in self.phases}
+        off = self.off.hops
+        for place, name in enumerate(self._order):
+            hop = self.phases[name].hops[len(found[name])]
+            found[name].append(hop / math.sqrt(off[place] * off[place + 1]))
+        return found
+
+    def noise(self) -> list[float]:
+        """The same of those without a store, over the ones before and after."""
+        off = self.off.hops
+        return [b / math.sqrt(a * c) for a, b, c in zip(off, off[1:], off[2:], strict=False)]
 
 
-@contextmanager
-def forked(work: Callable[[], None]) -> Iterator[Callable[[], None]]:
-    """Run `work` in a forked process; yields what waits for its end."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    ended: list[int] = []
+def noise_limit(noise: Sequence[float], runs: int) -> float:
+    """What 95 % of the medians of `runs` A/A ratios do not exceed, drawing from those that were measured."""
+    chance = random.Random(1)  # noqa: S311  # the same figures give the same limit
+    medians = sorted(statistics.median(chance.choices(noise, k=runs)) for _ in range(NOISE_DRAWS))
+    return max(1.0, medians[int(NOISE_SHARE * NOISE_DRAWS) - 1])
 
-    def wait() -> None:
-        if not ended:
-            ended.append(os.waitpid(pid, 0)[1])
-            if ended[0]:
-                raise RuntimeError("a process of the bench failed")
 
+def quietest_core(cores: set[int]) -> int:
+    """The core that devices have interrupted least; the last one where the kernel does not say."""
     try:
-        yield wait
-    finally:
-        if not ended:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
-
-
-def keep_storing(make: Callable[[], Store], folder: Path, cores: set[int], done: Path, out: Path) -> None:
-    """What the actor does on the housekeeping worker; the lag of each batch goes to a file, in ns."""
-    os.sched_setaffinity(0, cores)
-    os.nice(HOUSEKEEPING_NICE)
-
-    async def run() -> list[int]:
-        store, lags = make(), []
-        writer = JournalWriter(store, folder, INSTANCE, SLOT)
-        while True:
-            is_last = done.exists()
-            try:
-                await store.open()
-                stored = await writer.step(time.monotonic_ns())
-            except StoreError:
-                await asyncio.sleep(0.05)
-                continue
-            if stored:
-                lags.append(time.monotonic_ns() - writer.newest_ns)
-            elif is_last:
-                break
-            else:
-                await asyncio.sleep(0.02)
-        await store.close()
-        return lags
-
-    np.save(out, np.array(uvloop.run(run()), dtype=np.int64))
-
-
-def work_hard(cores: set[int]) -> None:
-    """Keep the other cores as busy as a store could, without touching what the hot path touches."""
-    os.sched_setaffinity(0, cores)
-    os.nice(HOUSEKEEPING_NICE)
-    data = bytes(1 << 20)
-    while True:
-        hashlib.sha256(data).digest()
-
-
-class Phase:
-    """The hot path with or without a store, once.
-
-    Args:
-        make: the store, None = nobody stores.
-        server: killed every second while it runs, None = nobody is killed.
-        is_busy: without a store, something else works beside the hot path: the floor.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[], Store] | None,
-        server: PostgresServer | None = None,
-        *,
-        is_busy: bool = False,
-    ) -> None:
-        self.make = make
-        self.server = server
-        self.is_busy = is_busy
-        self.hops: list[float] = []
-        self.lags: list[tuple[float, float]] = []  # p99 and largest of each run
-        self.missing = 0
-
-    def run(self, hot: set[int], cold: set[int]) -> None:
-        """Measure once, and check that every fill arrived once."""
-        with tempfile.TemporaryDirectory() as scratch:
-            folder, done = Path(scratch) / f"journal-{SLOT}", Path(scratch) / "done"
-            hops, lags = Path(scratch) / "hops.npy", Path(scratch) / "lags.npy"
-            with forked(lambda: trade(folder, PHASE_S, hot, hops)) as wait_hot:
-                if self.is_busy:
-                    with forked(lambda: work_hard(cold)):
-                        wait_hot()
-                elif self.make is None:
-                    wait_hot()
-                else:
-                    make = self.make
-                    with forked(lambda: keep_storing(make, folder, cold, done, lags)) as wait_store:
-                        if self.server is not None:
-                            self._kill(self.server)
-                        wait_hot()
-                        done.touch()
-                        wait_store()
-                    found = np.load(lags)
-                    self.lags.append((float(np.percentile(found, 99)), float(found.max())))
-                    self.missing += uvloop.run(missing_rows(make(), folder))
-            self.hops.append(float(np.percentile(np.load(hops), 99)))
-
-    @staticmethod
-    def _kill(server: PostgresServer) -> None:
-        for _ in range(int(PHASE_S / KILL_EVERY_S)):
-            time.sleep(KILL_EVERY_S / 2)
-            server.kill()
-            time.sleep(KILL_EVERY_S / 4)
-            server.start()
-
-
-async def missing_rows(store: Store, folder: Path) -> int:
-    """How many fills are missing or there twice; the tables are emptied afterwards."""
-    wanted = list(range(1, sum(1 for _ in JournalFollower(folder)) // 3 + 1))
-    await store.open()
-    found = [int(row[0]) for row in await TRADE_IDS.run(store)]
-    await empty(store)
-    await store.close()
-    return abs(len(found) - len(wanted)) + len(set(wanted) ^ set(found))
-
-
-async def empty(store: Store) -> None:
-    """Delete all rows."""
-    if isinstance(store, SqliteStore):
-        await store.close()
-        for path in store.path.parent.glob(f"{store.path.name}*"):
-            path.unlink()
-        return
-    names = ", ".join(f"{store.prefix}{name}" for name in BY_NAME)
-    await store.select(f"TRUNCATE {names}")
+        head, *lines = Path("/proc/interrupts").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return max(cores)
+    listed = [int(name.removeprefix("CPU")) for name in head.split()]
+    counts = dict.fromkeys(cores, 0)
+    for line in lines:
+        name, *rest = line.split()
+        if name.rstrip(":").isdigit():
+            for core, count in zip(listed, rest, strict=False):
+                if core in counts and count.isdigit():
+                    counts[core] += int(count)
+    return min(cores, key=lambda core: (counts[core], -core))
 
 
 # ---- rows a second -------------------------------------------------------------------------------
@@ -312,7 +183,7 @@ def storing_results(
 
 
 def bench_store(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
-    """Measure storing, what it does to the hot path, and sharing of connections.
+    """Measure storing, and what it does to the hot path.
 
     Args:
         runs: how often each is measured.
@@ -322,18 +193,18 @@ def bench_store(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
         RuntimeError: a driver or a server is not installed.
     """
     from actors.persistence.postgres import PostgresStore
-    from tools.bench.store_sharing import sharing_results
 
     cores = os.sched_getaffinity(0)
-    hot = {max(cores)}
+    hot = {quietest_core(cores)}
     cold = cores - hot or cores
     qos = PmQos()
     if hold_pm_qos:
         qos.hold()
     os.sched_setaffinity(0, cold)
-    server = PostgresServer(connections=120)
+    server = PostgresServer()
     try:
-        with tempfile.TemporaryDirectory() as scratch:
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
 
             def sqlite() -> Store:
                 return SqliteStore(Path(scratch) / "store.sqlite")
@@ -341,41 +212,53 @@ def bench_store(runs: int, *, hold_pm_qos: bool = True) -> BenchResult:
             def postgres() -> Store:
                 return PostgresStore(server.url, timeout_s=5.0)
 
+            servers = Servers(server, scratch)
+            stack.callback(lambda: servers.valkey.stop())
             results = storing_results(runs, sqlite, postgres)
-            phases = {
-                OFF: Phase(None),
-                BUSY: Phase(None, is_busy=True),
-                "SQLite": Phase(sqlite),
-                "PostgreSQL": Phase(postgres),
-                "PostgreSQL killed": Phase(postgres, server),
-            }
-            for _ in range(runs):
-                for phase in phases.values():
-                    phase.run(hot, cold)
-            results += sharing_results(runs, server, scratch)
+            turns = Turns(
+                Phase(None),
+                {
+                    BUSY: Phase(None, is_busy=True),
+                    "SQLite": Phase(sqlite),
+                    "PostgreSQL": Phase(postgres),
+                    KILLED: Phase(postgres, servers),
+                },
+            )
+            turns.run(runs * TURNS, hot, cold)
     finally:
         server.close()
         os.sched_setaffinity(0, cores)
         pm_qos = qos.describe()
         qos.release()
-    for name, phase in phases.items():
-        results.append(Measurement(name, "hop_ns_p99", "ns", phase.hops))
-        if phase.lags:
-            results.append(Measurement(name, "lag_ms_p99", "ms", [p99 / 1e6 for p99, _ in phase.lags]))
-            results.append(Measurement(name, "lag_ms_max", "ms", [most / 1e6 for _, most in phase.lags]))
-    return BenchResult("store", machine_facts(pm_qos=pm_qos), results, NOTES, goals=goals(phases))
+    results += hop_results(turns)
+    return BenchResult("store", machine_facts(pm_qos=pm_qos), results, NOTES, goals=goals(turns))
 
 
-def goals(phases: dict[str, Phase]) -> list[Goal]:
-    """Every row once; the hot path as without a store."""
-    off = statistics.median(phases[OFF].hops)
-    busy = statistics.median(phases[BUSY].hops) / off
+def hop_results(turns: Turns) -> list[Measurement]:
+    """The hot path's figures, with and without a store, and the lag of storing."""
     found = [
-        Goal("fills missing or doubled", float(sum(p.missing for p in phases.values())), 0.0, at_least=False)
+        Measurement(OFF, "hop_ns_p99", "ns", turns.off.hops),
+        Measurement(OFF, "hop_ratio_percent", "%", [100 * ratio for ratio in turns.noise()]),
     ]
-    for name, phase in phases.items():
+    ratios = turns.ratios()
+    for name, phase in turns.phases.items():
+        found.append(Measurement(name, "hop_ns_p99", "ns", phase.hops))
+        found.append(Measurement(name, "hop_ratio_percent", "%", [100 * ratio for ratio in ratios[name]]))
+        if phase.lags:
+            found.append(Measurement(name, "lag_ms_p99", "ms", [p99 / 1e6 for p99, _ in phase.lags]))
+            found.append(Measurement(name, "lag_ms_max", "ms", [most / 1e6 for _, most in phase.lags]))
+    return found
+
+
+def goals(turns: Turns) -> list[Goal]:
+    """Every row once; the hot path as without a store, as far as this machine can tell."""
+    missing = float(sum(phase.missing for phase in turns.phases.values()))
+    found = [Goal("fills missing or doubled, mirrored values not the newest", missing, 0.0, at_least=False)]
+    ratios, noise = turns.ratios(), turns.noise()
+    busy = statistics.median(ratios[BUSY])
+    for name, phase in turns.phases.items():
         if phase.make is not None:
-            grown = statistics.median(phase.hops) / off
-            text = f"hop p99 with {name} / without a store"
-            found.append(Goal(text, grown, P99_MAY_GROW, at_least=False, floor=busy))
+            text = f"hop p99 with {name} / without a store, within the A/A noise"
+            limit = round(noise_limit(noise, len(ratios[name])), 3)
+            found.append(Goal(text, statistics.median(ratios[name]), limit, at_least=False, floor=busy))
     return found

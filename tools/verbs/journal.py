@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import orjson
 import typer
 
+from actors.measures import measure_folders
 from engine.run_file import running
 from shm.errors import JournalError
 from shm.instance import default_state_root
@@ -138,10 +139,11 @@ def is_journal(path: Path) -> bool:
 
 
 def journals_of(state_dir: Path) -> list[Path]:
-    """The journal folders of an instance's state directory, one per gateway."""
+    """The journal folders of an instance's state directory: one per gateway, then those of measurements."""
     if not state_dir.is_dir():
         return []
-    return sorted(path for path in state_dir.glob("journal-*") if is_journal(path))
+    gateways = sorted(path for path in state_dir.glob("journal-*") if is_journal(path))
+    return gateways + [path for path, _ in measure_folders(state_dir) if is_journal(path)]
 
 
 def find_journals(target: str | None, state: Path | None) -> list[Target]:

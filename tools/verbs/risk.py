@@ -21,7 +21,7 @@ def risk(
     state: Annotated[Path | None, typer.Option(help="state root the engine was started with")] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Show correlated groups with their limit, slippage by style, and the newest routes."""
+    """Show correlated groups with their limit, slippage by style, the newest routes, and the shadow."""
     data = ask(find_run(name, state), "status", ANSWER_S)
     notes: Any = data["notes"]
     if json:

@@ -132,6 +132,10 @@ def venue(
     limits: Annotated[
         float, typer.Option(help="The venue's rate limits hold so many times; 0: none does.")
     ] = 1.0,
+    funding_s: Annotated[float, typer.Option(help="Seconds between two fundings; 0: none.")] = 0.0,
+    funding_rate: Annotated[
+        float, typer.Option(help="Fraction of a position's value that longs pay to shorts.")
+    ] = 0.0001,
 ) -> None:
     """Serve a simulated venue on loopback: its market-data websockets and REST, and order entry.
 
@@ -169,6 +173,8 @@ def venue(
                 entry_latency,
                 response_latency,
                 limits,
+                funding_s=funding_s,
+                funding_rate=funding_rate,
             )
             if trade
             else None,

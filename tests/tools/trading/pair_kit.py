@@ -275,7 +275,7 @@ class Pair:
         assert isinstance(route, Route), route
         self.wires[channel] = Wire(self, channel, route)
         wire = self.wires[channel]
-        if self.life_ns and channel is not ORDERS:
+        if self.life_ns:
             self.after(self.life_ns, lambda: self.cut(wire.channel) if wire.is_open else None)
         self.trading.on_join(wire)
         self.session.on_open(channel, self.now_ns)
@@ -302,20 +302,20 @@ class Pair:
     def send_private(self, frame: bytes) -> bool:
         return self._send(PRIVATE, frame)
 
-    def open_spare(self, url: str) -> None:
-        self._connect(SPARE, url)
+    def open_spare(self, url: str, of: Channel) -> None:
+        self._connect(of.spare, url)
 
-    def send_spare(self, frame: bytes) -> bool:
-        return self._send(SPARE, frame)
+    def send_spare(self, frame: bytes, of: Channel) -> bool:
+        return self._send(of.spare, frame)
 
-    def swap_private(self) -> None:
-        self.wires[SPARE], self.wires[PRIVATE] = self.wires[PRIVATE], self.wires[SPARE]
+    def swap_spare(self, of: Channel) -> None:
+        self.wires[of.spare], self.wires[of] = self.wires[of], self.wires[of.spare]
         for channel, wire in self.wires.items():
             wire.channel = channel
 
-    def drop_spare(self) -> None:
-        self._addresses.pop(SPARE, None)
-        wire = self.wires.pop(SPARE, None)
+    def drop_spare(self, of: Channel) -> None:
+        self._addresses.pop(of.spare, None)
+        wire = self.wires.pop(of.spare, None)
         if wire is not None:
             wire.is_open = False
             self.trading.on_leave(wire)

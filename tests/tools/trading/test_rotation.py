@@ -1,21 +1,16 @@
-"""The private stream gets a new socket before the venue ends the old one; orders are traded throughout."""
+"""Both sockets of an account are replaced before the venue ends them; orders are traded throughout."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
+from exec.order_protocol import Channel
 from exec.venue_commands import SessionTimes
 from shm.enums import OrderStatus
-from tests.tools.trading import test_bybit_trading, test_okx_trading
-from tests.tools.trading.pair_kit import BUY, MS, POST_ONLY, SECOND, SELL, SPARE, Pair
+from tests.tools.trading.pair_kit import BUY, MS, ORDERS, POST_ONLY, SECOND, SELL, SPARE, Pair
+from tests.tools.trading.scenes import SCENES
 
-MAKERS: dict[str, tuple[Callable[..., Pair], str]] = {
-    "okx": (test_okx_trading.make, "BTC-USDT-SWAP"),
-    "bybit": (test_bybit_trading.make, "linear/BTCUSDT"),
-}
+SPARE_ORDERS = Channel.SPARE_ORDERS
 LIFE_NS = 5 * SECOND
 
 
@@ -39,18 +34,18 @@ def trade(pair: Pair, key: str, bid: int, ask: int, rounds: int) -> None:
         assert (seller.status, buyer.status) == (OrderStatus.FILLED, OrderStatus.CANCELED)
 
 
-@pytest.mark.parametrize("name", list(MAKERS))
-def test_a_stream_that_is_replaced_in_time_costs_no_fill_and_no_doubt(name: str) -> None:
-    make, key = MAKERS[name]
-    module: Any = test_okx_trading if name == "okx" else test_bybit_trading
-    pair = make(times=SessionTimes(rotate_ns=3 * SECOND, stream_ns=500 * MS))
+@pytest.mark.parametrize("name", list(SCENES))
+def test_sockets_that_are_replaced_in_time_cost_no_fill_no_answer_and_no_doubt(name: str) -> None:
+    scene = SCENES[name]
+    pair = scene.make(times=SessionTimes(rotate_ns=3 * SECOND, stream_ns=500 * MS))
     pair.life_ns = LIFE_NS
     pair.up()
-    trade(pair, key, module.BID, module.ASK, 200)
+    trade(pair, scene.key, scene.bid, scene.ask, 200)
     pair.run(2 * SECOND)
     counts = pair.session.counts
-    assert counts.rotations >= 4
+    assert counts.rotations >= 4 and counts.order_rotations >= 4
     assert (counts.reconnects, counts.stale_streams, counts.discrepancies) == (0, 0, 0), pair.events
+    assert (counts.timeouts, counts.late_answers) == (0, 0), pair.events
     assert not [one for one in pair.reports if one.order_status == OrderStatus.UNKNOWN]
     fills = pair.exchange.accounts["main"].fills
     assert sum(1 for one in pair.reports if one.last_units) == len(fills) >= 200
@@ -58,11 +53,10 @@ def test_a_stream_that_is_replaced_in_time_costs_no_fill_and_no_doubt(name: str)
 
 
 def test_without_a_new_socket_the_same_venue_makes_doubts() -> None:
-    make, _ = MAKERS["okx"]
-    pair = make(times=SessionTimes(rotate_ns=0))
+    pair = SCENES["okx"].make(times=SessionTimes(rotate_ns=0))
     pair.life_ns = LIFE_NS
     pair.up()
-    pair.placed(BUY, 100, test_okx_trading.BID - 50)
+    pair.placed(BUY, 100, SCENES["okx"].bid - 50)
     pair.run(6 * SECOND)
     assert pair.session.counts.reconnects == 1
     assert [one for one in pair.reports if one.order_status == OrderStatus.UNKNOWN]
@@ -70,12 +64,11 @@ def test_without_a_new_socket_the_same_venue_makes_doubts() -> None:
 
 
 def test_a_spare_socket_that_never_stands_leaves_the_first_one_in_force() -> None:
-    make, _ = MAKERS["okx"]
-    pair = make(times=SessionTimes(rotate_ns=3 * SECOND)).up()
+    pair = SCENES["okx"].make(times=SessionTimes(rotate_ns=3 * SECOND)).up()
     pair.may_connect = False
     pair.run(10 * SECOND)
     assert pair.session.is_connected
-    order = pair.placed(BUY, 100, test_okx_trading.BID - 50)
+    order = pair.placed(BUY, 100, SCENES["okx"].bid - 50)
     assert order.status == OrderStatus.NEW
     pair.may_connect = True
     pair.run(30 * SECOND)
@@ -84,8 +77,7 @@ def test_a_spare_socket_that_never_stands_leaves_the_first_one_in_force() -> Non
 
 
 def test_a_spare_socket_that_is_cut_while_it_logs_in_is_tried_again() -> None:
-    make, _ = MAKERS["okx"]
-    pair = make(times=SessionTimes(rotate_ns=3 * SECOND)).up()
+    pair = SCENES["okx"].make(times=SessionTimes(rotate_ns=3 * SECOND)).up()
     for _ in range(3_000):
         if SPARE in pair.wires:
             break
@@ -97,3 +89,36 @@ def test_a_spare_socket_that_is_cut_while_it_logs_in_is_tried_again() -> None:
     pair.run(4 * SECOND)
     assert pair.session.counts.rotations == 1
     assert pair.session.is_connected and pair.session.counts.reconnects == 0
+
+
+def test_an_answer_that_comes_by_the_old_order_socket_is_understood() -> None:
+    scene = SCENES["okx"]
+    pair = scene.make(times=SessionTimes(rotate_ns=3 * SECOND)).up()
+    for _ in range(8_000):
+        if SPARE_ORDERS in pair.wires:
+            break
+        pair.run(1 * MS)
+    orders = []
+    while pair.session.counts.order_rotations == 0:  # one on its way whenever the sockets change places
+        orders.append(pair.order(BUY, 100, scene.bid - 50))
+        pair.run(MS // 8)
+    pair.run(1 * SECOND)
+    assert {order.status for order in orders} == {OrderStatus.NEW}
+    assert SPARE_ORDERS in pair.wires, "the old one stays as long as an answer may come"
+    pair.run(2 * SECOND)
+    assert SPARE_ORDERS not in pair.wires
+    assert (pair.session.counts.timeouts, pair.session.counts.reconnects) == (0, 0)
+    pair.agree()
+
+
+def test_an_order_socket_that_dies_while_another_is_opened_costs_a_reconnection_as_ever() -> None:
+    pair = SCENES["okx"].make(times=SessionTimes(rotate_ns=3 * SECOND)).up()
+    for _ in range(8_000):
+        if SPARE_ORDERS in pair.wires:
+            break
+        pair.run(1 * MS)
+    pair.cut(ORDERS)
+    pair.run(1 * SECOND)
+    assert SPARE_ORDERS not in pair.wires
+    assert pair.session.counts.reconnects == 1 and pair.session.is_connected
+    assert pair.placed(BUY, 100, SCENES["okx"].bid - 50).status == OrderStatus.NEW

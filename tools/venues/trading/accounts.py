@@ -192,18 +192,19 @@ class Account:
         if listing.is_spot:
             value, base = listing.value_e8(fill.price_units, fill.units), listing.base_e8(fill.units)
             sign = 1 if fill.side == BUY else -1
-            self._credit(listing.item.base, sign * base)
-            self._credit(listing.item.quote, -sign * value)
+            self.credit(listing.item.base, sign * base)
+            self.credit(listing.item.quote, -sign * value)
             holding.units += sign * fill.units
         else:
             fill.realized_e8 = holding.fill(listing, fill.side, fill.price_units, fill.units)
-            self._credit(listing.settle, fill.realized_e8)
-        self._credit(fill.fee_asset, -fill.fee_e8)
+            self.credit(listing.settle, fill.realized_e8)
+        self.credit(fill.fee_asset, -fill.fee_e8)
         holding.fees_e8 += fill.fee_e8
         holding.updated_ms = self.updated_ms = fill.utc_ms
         self.fills.append(fill)
 
-    def _credit(self, asset: str, amount_e8: int) -> None:
+    def credit(self, asset: str, amount_e8: int) -> None:
+        """Add to a balance (or take from it)."""
         self.balances[asset] = self.balances.get(asset, 0) + amount_e8
 
 

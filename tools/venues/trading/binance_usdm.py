@@ -28,7 +28,7 @@ from tools.venues.trading.binance_usdm_endpoints import ENDPOINTS, SOCKET_METHOD
 from tools.venues.trading.desk import Job, Origin, VenueTrading
 from tools.venues.trading.exchange import VenueRules
 from tools.venues.trading.keys import ApiKey
-from tools.venues.trading.terms import AccountEvent, What
+from tools.venues.trading.terms import AccountEvent, MoneyEvent, What
 
 LISTEN_KEY_MS = 60 * 60 * 1000
 RECV_WINDOW_MS, RECV_WINDOW_MS_MAX, AHEAD_MS_MAX = 5000, 60_000, 1000
@@ -166,6 +166,14 @@ class BinanceTrading(VenueTrading):
                 for one in before:
                     self.desk.tell(client, self._wrapped(client, key, one))
                 self.desk.tell(client, self._wrapped(client, key, frame), listing.key)
+
+    def on_money(self, event: MoneyEvent) -> None:
+        """Tell the account's listeners of a funding payment."""
+        account = self.desk.exchange.accounts[event.account]
+        frame = orjson.dumps(words.money_event(event, account))
+        for key, (name, _) in self.listen_keys.items():
+            for client in self._listeners.get(key, ()) if name == event.account else ():
+                self.desk.tell(client, self._wrapped(client, key, frame))
 
     @staticmethod
     def _wrapped(client: Subscriber, key: str, frame: bytes) -> bytes:

@@ -204,7 +204,7 @@ def leverage(trading: BinanceTrading, ask: Ask, key: ApiKey | None) -> Answered:
 def position_mode(trading: BinanceTrading, ask: Ask, key: ApiKey | None) -> Answered:  # noqa: ARG001
     """POST /fapi/v1/positionSide/dual: one-way is all there is here."""
     if ask.flag("dualSidePosition"):
-        raise VenueError(400, -4067, "Position side cannot be changed if there exists open orders.")
+        raise VenueError(400, -4067, "Position side cannot be changed: hedge mode is not simulated.")
     raise VenueError(400, -4059, "No need to change position side.")
 
 

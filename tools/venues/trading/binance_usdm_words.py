@@ -18,10 +18,12 @@ from tools.venues.trading.terms import (
     AccountEvent,
     Fill,
     Listing,
+    MoneyEvent,
     Status,
     VenueOrder,
     What,
     Why,
+    is_liquidated,
     to_text,
 )
 
@@ -223,6 +225,8 @@ def order_event(event: AccountEvent, listing: Listing, holding: Holding) -> dict
     kind = "LIMIT" if order.terms.order_type == LIMIT else "MARKET"
     status = status_text(order)
     execution = "TRADE_PREVENTION" if status == "EXPIRED_IN_MATCH" else EXECUTIONS[event.what]
+    if fill is not None and is_liquidated(order):
+        execution = "CALCULATED"
     zero = to_text(0, listing.quantity_decimals)
     row: dict[str, object] = {
         "s": listing.symbol, "c": order.terms.client_id, "S": SIDE_TEXTS[order.terms.side], "o": kind,
@@ -275,5 +279,16 @@ def account_event(
                 "ma": listing.settle, "bep": f"{entry:.{max(5, listing.price_decimals)}f}",
             }],
             "m": "ORDER",
+        },
+    }  # fmt: skip
+
+
+def money_event(event: MoneyEvent, account: Account) -> dict[str, object]:
+    """ACCOUNT_UPDATE of a funding payment: of a crossed position it tells the balance alone."""
+    wallet, change = to_text(account.balances.get(event.asset, 0), 8), to_text(event.amount_e8, 8)
+    return {
+        "e": "ACCOUNT_UPDATE", "T": event.utc_ms, "E": event.utc_ms,
+        "a": {
+            "B": [{"a": event.asset, "wb": wallet, "cw": wallet, "bc": change}], "P": [], "m": "FUNDING_FEE",
         },
     }  # fmt: skip

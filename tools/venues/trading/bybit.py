@@ -22,7 +22,7 @@ from tools.venues.trading.desk import Job
 from tools.venues.trading.exchange import VenueRules
 from tools.venues.trading.keys import ApiKey
 from tools.venues.trading.sessions import RollingLimit, SessionTrading
-from tools.venues.trading.terms import AccountEvent, Listing, What
+from tools.venues.trading.terms import AccountEvent, Listing, MoneyEvent, What
 
 PATHS = {"/v5/trade": "trade", "/v5/private": "private"}
 TOPICS = frozenset(("order", "execution", "position", "wallet", "dcp.future", "dcp.spot"))
@@ -303,6 +303,13 @@ class BybitTrading(SessionTrading):
         assets = [listing.item.base, listing.item.quote] if listing.is_spot else [listing.settle]
         wanted = list(dict.fromkeys([*assets, event.fill.fee_asset]))
         self._push(event.account, "wallet", [self.wallet_row(event.account, wanted)], None)
+
+    def on_money(self, event: MoneyEvent) -> None:
+        """Tell the account's listeners of a funding payment: an execution that is no trade, the wallet."""
+        listing = self.desk.exchange.listings[event.key]
+        row = words.funding_row(event, listing, self.desk.exchange.next_order_id)
+        self._push(event.account, "execution", [row], None)
+        self._push(event.account, "wallet", [self.wallet_row(event.account, [event.asset])], None)
 
     def _push(self, account: str, topic: str, rows: list[dict[str, object]], key: str | None) -> None:
         clients = list(self.listeners(account, topic))

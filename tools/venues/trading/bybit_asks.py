@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tools.venues.trading import bybit_words as words
+from tools.venues.trading.asking import Arg, Item, amend, cancel_item, fails, text_of
 from tools.venues.trading.desk import AMEND, CANCEL, NEW, Job
 from tools.venues.trading.keys import ApiKey
 from tools.venues.trading.terms import (
     IOC,
     LIMIT,
     MARKET,
-    AccountEvent,
     Listing,
     Refusal,
     Terms,
     VenueOrder,
-    What,
     Why,
     to_units,
 )
@@ -38,8 +36,6 @@ OPS: dict[str, tuple[str, bool]] = {
     "order.cancel": (CANCEL, False),
     "order.cancel-batch": (CANCEL, True),
 }
-Item = Callable[[int], object]
-Arg = dict[str, object]
 
 
 class VenueError(Exception):
@@ -93,7 +89,7 @@ def order_job(trading: BybitTrading, key: ApiKey, op: str, arg: Arg) -> Job:
         except VenueError as error:
             if not is_batch:
                 raise
-            items.append(_fails(error))
+            items.append(fails(error))
 
     def answer(results: list[object]) -> object:
         judged = [_judge(result, category, command) for result in results]
@@ -113,10 +109,6 @@ def order_job(trading: BybitTrading, key: ApiKey, op: str, arg: Arg) -> Job:
         return {"list": data}, [{"code": code, "msg": text or "OK"} for code, text, _ in judged]
 
     return Job(command, names.pop() if len(names) == 1 else "", items, answer)
-
-
-def _fails(error: VenueError) -> Item:
-    return lambda _now_ns: error
 
 
 def _created(order: VenueOrder | None, command: str) -> Arg:
@@ -145,12 +137,7 @@ def _names(order: VenueOrder | None, row: Arg) -> Arg:
 
 
 def _text(arg: Arg, name: str) -> str:
-    value = arg.get(name)
-    if value is None or value == "":
-        return ""
-    if not isinstance(value, str):
-        raise wrong(name)
-    return value
+    return text_of(arg, name, wrong)
 
 
 def _units(arg: Arg, name: str, decimals: int, why: Why, *, is_spot: bool) -> int:
@@ -213,14 +200,7 @@ def find_order(trading: BybitTrading, key: ApiKey, listing: Listing, arg: Arg) -
 
 
 def _cancel(trading: BybitTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item:
-    find_order(trading, key, listing, arg)
-
-    def item(now_ns: int) -> object:
-        # looked for when it arrives: the order may be on its way before it
-        order = find_order(trading, key, listing, arg)
-        return Refusal(Why.UNKNOWN_ORDER) if order is None else trading.desk.exchange.cancel(order, now_ns)
-
-    return item
+    return cancel_item(trading, lambda: find_order(trading, key, listing, arg))
 
 
 def _amend(trading: BybitTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item:
@@ -232,13 +212,6 @@ def _amend(trading: BybitTrading, key: ApiKey, listing: Listing, arg: Arg) -> It
 
     def item(now_ns: int) -> object:
         order = find_order(trading, key, listing, arg)
-        if order is None:
-            return Refusal(Why.UNKNOWN_ORDER)
-        result = trading.desk.exchange.amend(order, price or order.price_units, units or order.units, now_ns)
-        if isinstance(result, Refusal) and result.why is Why.UNCHANGED:
-            # The same terms again: told like any other amendment.
-            trading.on_event(AccountEvent(What.AMENDED, order.account, order, None, order.updated_ms))
-            return order
-        return result
+        return Refusal(Why.UNKNOWN_ORDER) if order is None else amend(trading, order, price, units, now_ns)
 
     return item

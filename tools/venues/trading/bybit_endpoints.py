@@ -227,6 +227,17 @@ def set_leverage(trading: BybitTrading, asked: Asked, key: ApiKey) -> object:
     return Job(OTHER, listing.key, [item], lambda results: results[0])
 
 
+def position_mode(trading: BybitTrading, asked: Asked, key: ApiKey) -> object:  # noqa: ARG001
+    """POST /v5/position/switch-mode: one-way is all there is here."""
+    category_of(asked.get("category"))
+    mode = asked.get("mode")
+    if mode == 3:
+        raise VenueError(110024, "The position mode cannot be switched: hedge mode is not simulated.")
+    if mode != 0:
+        raise wrong("mode")
+    raise VenueError(110025, "Position mode is not modified.")
+
+
 def _orders(op: str) -> Callable[[BybitTrading, Asked, ApiKey], object]:
     """An order operation over REST; the argument is the body."""
     assert op in OPS
@@ -254,5 +265,6 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/v5/execution/list"): Endpoint(executions),
     ("GET", "/v5/position/list"): Endpoint(positions),
     ("POST", "/v5/position/set-leverage"): Endpoint(set_leverage, 10),
+    ("POST", "/v5/position/switch-mode"): Endpoint(position_mode, 10),
     ("GET", "/v5/account/wallet-balance"): Endpoint(wallet),
 }

@@ -18,10 +18,12 @@ from tools.venues.trading.terms import (
     AccountEvent,
     Fill,
     Listing,
+    MoneyEvent,
     Status,
     VenueOrder,
     What,
     Why,
+    is_liquidated,
     to_text,
 )
 
@@ -40,6 +42,7 @@ ENDS: dict[Why, tuple[str, str]] = {
     Why.FOK: ("UNKNOWN", "EC_NoEnoughQtyToFill"),
     Why.REMAINDER: ("UNKNOWN", "EC_CancelForNoFullFill"),
     Why.REDUCE_ONLY: ("CancelByReduceOnly", "EC_NoError"),
+    Why.LIQUIDATION: ("CancelAllBeforeLiq", "EC_NoError"),
     Why.DEAD_MAN: ("CancelByDCP", "EC_NoError"),
     Why.DISCONNECT: ("CancelByDCP", "EC_NoError"),
     Why.POST_ONLY: ("UNKNOWN", "EC_PostOnlyWillTakeLiquidity"),
@@ -132,7 +135,8 @@ def order_row(order: VenueOrder, listing: Listing) -> Row:
         "avgPrice": f"{average:.{listing.price_decimals + 4}f}" if order.filled else "",
         "positionIdx": 0, "blockTradeId": "", "orderIv": "", "stopOrderType": "", "triggerPrice": "",
         "takeProfit": "", "stopLoss": "", "closeOnTrigger": False, "smpType": "None", "smpGroup": 0,
-        "smpOrderId": "", "isLeverage": "0" if listing.is_spot else "", "createType": "CreateByUser",
+        "smpOrderId": "", "isLeverage": "0" if listing.is_spot else "",
+        "createType": "CreateByLiq" if is_liquidated(order) else "CreateByUser",
         "createdTime": str(order.created_ms), "updatedTime": str(order.updated_ms),
     }  # fmt: skip
 
@@ -156,11 +160,29 @@ def execution_row(fill: Fill, listing: Listing, order: VenueOrder) -> Row:
         "orderType": "Market" if order.terms.order_type == MARKET else "Limit", "stopOrderType": "",
         "execFee": to_text(fill.fee_e8, 8), "execId": exec_uuid(fill.trade_id),
         "execPrice": to_text(fill.price_units, listing.price_decimals),
-        "execQty": to_text(fill.units, listing.quantity_decimals), "execType": "Trade",
+        "execQty": to_text(fill.units, listing.quantity_decimals),
+        "execType": "BustTrade" if is_liquidated(order) else "Trade",
         "execValue": to_text(listing.value_e8(fill.price_units, fill.units), 8),
         "execTime": str(fill.utc_ms), "feeCurrency": fill.fee_asset if listing.is_spot else "",
         "isMaker": fill.is_maker, "feeRate": "", "markPrice": "", "isLeverage": "0", "blockTradeId": "",
         "closedSize": "", "seq": fill.trade_id,
+    }  # fmt: skip
+
+
+def funding_row(event: MoneyEvent, listing: Listing, number: int) -> Row:
+    """A funding payment as the topic `execution` tells it: its fee is what was paid."""
+    size = to_text(abs(event.units), listing.quantity_decimals)
+    return {
+        "category": listing.category, "symbol": listing.symbol, "orderId": order_uuid(number),
+        "orderLinkId": "", "side": "Buy" if event.units > 0 else "Sell", "orderPrice": "0", "orderQty": "0",
+        "leavesQty": "0", "orderType": "UNKNOWN", "stopOrderType": "UNKNOWN",
+        "execFee": to_text(-event.amount_e8, 8), "execId": str(uuid.uuid4()),
+        "execPrice": to_text(listing.mark_units, listing.price_decimals), "execQty": size,
+        "execType": "Funding",
+        "execValue": to_text(listing.value_e8(listing.mark_units, abs(event.units)), 8),
+        "execTime": str(event.utc_ms), "feeCurrency": "", "isMaker": False,
+        "feeRate": to_text(event.rate_e8, 8), "markPrice": "", "isLeverage": "0", "blockTradeId": "",
+        "closedSize": "", "seq": number,
     }  # fmt: skip
 
 

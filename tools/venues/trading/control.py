@@ -1,8 +1,8 @@
 """The venue's own books for tests, under `/sim/` of its REST port: nothing of it exists at a real venue.
 
 GET `/sim/orders`, `/sim/fills`, `/sim/positions`, `/sim/balances`, `/sim/statistics` (all take `account`
-and `symbol`); POST `/sim/order` and `/sim/cancel` act as another client of the account; POST `/sim/faults`
-takes a fault script as `/ringlane/faults` does.
+and `symbol`); POST `/sim/order` and `/sim/cancel` act as another client of the account; POST `/sim/funding`
+lets positions pay funding at a `rate`; POST `/sim/faults` takes a fault script as `/ringlane/faults` does.
 """
 
 from __future__ import annotations
@@ -61,14 +61,15 @@ class Control:
             "statistics": self._statistics,
         }
         try:
-            if request.method == "POST" and name in ("order", "cancel"):
+            if request.method == "POST" and name in ("order", "cancel", "funding"):
                 try:
                     body = orjson.loads(request.body)
                 except orjson.JSONDecodeError:
                     raise _Wrong("the body is no JSON") from None
                 if not isinstance(body, dict):
                     raise _Wrong("the body is no JSON object")
-                return _reply(self._place(body) if name == "order" else self._cancel(body))
+                acts = {"order": self._place, "cancel": self._cancel, "funding": self._fund}
+                return _reply(acts[name](body))
             if request.method != "GET" or name not in asked:
                 return _reply({"error": f"there is no {request.method} {request.path}"}, 404)
             return _reply(asked[name](dict(request.query)))
@@ -146,6 +147,8 @@ class Control:
             "fills": exchange.fill_count,
             "duplicates_seen": sum(len(one.reused_ids) for one in exchange.accounts.values()),
             "dead_men_fired": exchange.dead_men_fired,
+            "funding_payments": self._desk.upkeep.counts.funding_payments,
+            "liquidations": self._desk.upkeep.counts.liquidations,
             "answer_delay": self._delay_row(),
             **self._desk.trading.statistics(),
         }
@@ -182,6 +185,22 @@ class Control:
         if isinstance(result, Refusal):
             raise _Wrong(f"refused: {result.why.value}")
         return _order_row(result, listing)
+
+    def _fund(self, body: dict[str, Any]) -> object:
+        rate_e8 = to_units(str(body.get("rate", "")), 8)
+        key = str(body.get("symbol", ""))
+        if rate_e8 is None or (key and key not in self._desk.exchange.listings):
+            raise _Wrong("funding has a rate (a fraction, at most 8 decimals), and may have a symbol")
+        paid = self._desk.upkeep.fund(rate_e8, self._desk.now_ns(), key)
+        return [
+            {
+                "account": one.account,
+                "symbol": one.key,
+                "asset": one.asset,
+                "amount": short_text(one.amount_e8, 8),
+            }
+            for one in paid
+        ]
 
     def _cancel(self, body: dict[str, Any]) -> object:
         account = self._accounts({"account": str(body.get("account", ""))})[0]

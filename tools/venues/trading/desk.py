@@ -18,7 +18,8 @@ from tools.venues.trading.exchange import Exchange, VenueRules
 from tools.venues.trading.keys import ApiKey
 from tools.venues.trading.latency import DelayQueue, Line
 from tools.venues.trading.order_faults import Acts, OrderFaults
-from tools.venues.trading.terms import AccountEvent, Refusal, Why
+from tools.venues.trading.terms import AccountEvent, MoneyEvent, Refusal, Why
+from tools.venues.trading.upkeep import Upkeep
 
 DELAY_BUCKET_NS = 10_000
 NEW, AMEND, CANCEL, OTHER = "new", "amend", "cancel", "other"
@@ -82,6 +83,9 @@ class VenueTrading(ABC):
     def on_event(self, event: AccountEvent) -> None:
         """Render something that happened to an account and hand it to `desk.tell` for each listener."""
 
+    def on_money(self, event: MoneyEvent) -> None:  # noqa: B027
+        """Render a funding payment likewise."""
+
     @abstractmethod
     def expire(self, is_told: bool) -> int:
         """Let listen keys or logins of private streams end at once; return how many."""
@@ -137,6 +141,7 @@ class TradingDesk:
         self.jobs = 0
         #: From a command that came to its answer that leaves: what the venue takes, set delays included.
         self.delay = LatenessMeter(DELAY_BUCKET_NS)
+        self.upkeep = Upkeep(exchange)
         self._wake = wake
         self._queue = DelayQueue()
         self._told: list[tuple[Subscriber, bytes]] = []
@@ -146,6 +151,7 @@ class TradingDesk:
         self.on_done: Callable[[], None] = lambda: None
         trading.desk = self
         exchange.on_event = self._on_event
+        exchange.on_money = self._on_money
 
     # ---- requests ------------------------------------------------------------------------------
 
@@ -228,6 +234,11 @@ class TradingDesk:
         if not self._is_busy:
             self._flush_told(self.now_ns())
 
+    def _on_money(self, event: MoneyEvent) -> None:
+        self.trading.on_money(event)
+        if not self._is_busy:
+            self._flush_told(self.now_ns())
+
     def tell(self, client: Subscriber, frame: bytes, key: str | None = None) -> None:
         """Send a report to a client of a private stream; one about an order (`key`) maybe twice."""
         self._told.append((client, frame))
@@ -246,6 +257,7 @@ class TradingDesk:
         now_ns = self.now_ns()
         self._is_busy = True
         self.exchange.on_market(now_ns)
+        self.upkeep.look(now_ns)
         self._is_busy = False
         self._flush_told(now_ns)
 

@@ -26,6 +26,7 @@ from tools.venues.trading.terms import (
     AccountEvent,
     Fill,
     Listing,
+    MoneyEvent,
     Refusal,
     Status,
     Terms,
@@ -101,6 +102,7 @@ class Exchange:
         self.rules = rules
         self.clock_ms = clock_ms
         self.on_event = on_event
+        self.on_money: Callable[[MoneyEvent], None] = lambda _event: None
         self.orders: dict[int, VenueOrder] = {}
         self.placed = 0
         self.refused = 0
@@ -129,7 +131,7 @@ class Exchange:
         listing = self.listings.get(terms.key)
         if listing is None:
             return self._refuse(Why.UNKNOWN_SYMBOL)
-        self._refresh(listing, now_ns)
+        self.refresh(listing, now_ns)
         why = self._check(account, listing, terms, now_ns)
         if why is not Why.NONE:
             return self._refuse(why)
@@ -166,7 +168,7 @@ class Exchange:
             return Refusal(why, order)
         if (price_units, units) == (order.price_units, order.units):
             return Refusal(Why.UNCHANGED, order)
-        self._refresh(listing, now_ns)
+        self.refresh(listing, now_ns)
         why = self._afford_change(order, listing, price_units, units, now_ns)
         if why is not Why.NONE:
             return Refusal(why, order)
@@ -223,7 +225,7 @@ class Exchange:
             self._simulator.on_trade(listing.number, price, units, 1 if is_buy else 2, now_ns)
         for listing in self.listings.values():
             if listing.open_orders or listing.key in touched:
-                self._refresh(listing, now_ns)
+                self.refresh(listing, now_ns)
         self._settle()
 
     def set_dead_man(self, account_name: str, key: str, timeout_ns: int, now_ns: int) -> None:
@@ -328,7 +330,8 @@ class Exchange:
     def _listing(self, order: VenueOrder) -> Listing:
         return self.listings[order.terms.key]
 
-    def _refresh(self, listing: Listing, now_ns: int) -> None:
+    def refresh(self, listing: Listing, now_ns: int) -> None:
+        """Let the public book of the moment meet what rests at a listing."""
         version = self.port.version(listing.key)
         if version == listing.version:
             return

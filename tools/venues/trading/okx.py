@@ -27,7 +27,7 @@ from tools.venues.trading.okx_asks import (
 )
 from tools.venues.trading.okx_endpoints import ENDPOINTS
 from tools.venues.trading.sessions import SessionTrading
-from tools.venues.trading.terms import AccountEvent, Listing, What, Why
+from tools.venues.trading.terms import AccountEvent, Listing, MoneyEvent, What, Why
 
 PRIVATE_PATH = "/ws/v5/private"
 CHANNELS = ("orders", "positions", "account")
@@ -230,6 +230,12 @@ class OkxTrading(SessionTrading):
         for channel in ("positions", "account"):
             for client in self.listeners(event.account, channel):
                 self._push_state(client, event.account, channel, listing, event.fill.fee_asset)
+
+    def on_money(self, event: MoneyEvent) -> None:
+        """Tell the account's listeners of a funding payment: the balance."""
+        listing = self.desk.exchange.listings[event.key]
+        for client in self.listeners(event.account, "account"):
+            self._push_state(client, event.account, "account", listing, event.asset)
 
     def _push_state(
         self,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from exec.simulator.meeting import SelfTrade
 from tools.venues.trading import okx_words as words
+from tools.venues.trading.asking import Arg, Item, amend, cancel_item, fails, text_of
 from tools.venues.trading.desk import AMEND, CANCEL, NEW, Job
 from tools.venues.trading.keys import ApiKey
 from tools.venues.trading.terms import (
@@ -17,12 +17,10 @@ from tools.venues.trading.terms import (
     IOC,
     LIMIT,
     MARKET,
-    AccountEvent,
     Listing,
     Refusal,
     Terms,
     VenueOrder,
-    What,
     Why,
     to_units,
 )
@@ -55,8 +53,6 @@ SELF_TRADES = {
     "cancel_taker": SelfTrade.EXPIRE_TAKER,
     "cancel_both": SelfTrade.EXPIRE_BOTH,
 }
-Item = Callable[[int], object]
-Arg = dict[str, object]
 
 
 class VenueError(Exception):
@@ -114,7 +110,7 @@ def order_job(
             names.add(listing.key)
             items.append(_in_time(trading, due_ms, make(trading, key, listing, arg)))
         except VenueError as error:
-            items.append(_fails(error))
+            items.append(fails(error))
 
     def answer(results: list[object]) -> object:
         return [_row(trading, command, echo, result) for echo, result in zip(echoes, results, strict=True)]
@@ -141,10 +137,6 @@ def _in_time(trading: OkxTrading, due_ms: int, item: Item) -> Item:
     return late
 
 
-def _fails(error: VenueError) -> Item:
-    return lambda _now_ns: error
-
-
 def _row(trading: OkxTrading, command: str, echo: Arg, result: object) -> Arg:
     order = result if isinstance(result, VenueOrder) else None
     if isinstance(result, Refusal):
@@ -168,12 +160,7 @@ def _row(trading: OkxTrading, command: str, echo: Arg, result: object) -> Arg:
 
 
 def _text(arg: Arg, name: str) -> str:
-    value = arg.get(name)
-    if value is None or value == "":
-        return ""
-    if not isinstance(value, str):
-        raise wrong(name)
-    return value
+    return text_of(arg, name, wrong)
 
 
 def _units(arg: Arg, name: str, decimals: int) -> int:
@@ -230,14 +217,7 @@ def _find(trading: OkxTrading, key: ApiKey, listing: Listing, arg: Arg) -> Venue
 
 
 def _cancel(trading: OkxTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item:
-    _find(trading, key, listing, arg)
-
-    def item(now_ns: int) -> object:
-        # looked for when it arrives: the order may be on its way before it
-        order = _find(trading, key, listing, arg)
-        return Refusal(Why.UNKNOWN_ORDER) if order is None else trading.desk.exchange.cancel(order, now_ns)
-
-    return item
+    return cancel_item(trading, lambda: _find(trading, key, listing, arg))
 
 
 def _amend(trading: OkxTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item:
@@ -254,12 +234,8 @@ def _amend(trading: OkxTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item
             return Refusal(Why.UNKNOWN_ORDER)
         before = order.terms.notes.get("reqId", "")
         order.terms.notes["reqId"] = request_id
-        result = trading.desk.exchange.amend(order, price or order.price_units, units or order.units, now_ns)
+        result = amend(trading, order, price, units, now_ns)
         if isinstance(result, Refusal):
-            if result.why is Why.UNCHANGED:
-                # The same terms again are an amendment like any other.
-                trading.on_event(AccountEvent(What.AMENDED, order.account, order, None, order.updated_ms))
-                return order
             order.terms.notes["reqId"] = before
         return result
 

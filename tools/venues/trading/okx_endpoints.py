@@ -196,6 +196,16 @@ def leverage(trading: OkxTrading, asked: object, key: ApiKey) -> object:
     return Job(OTHER, listing.key, [item], lambda results: results[0])
 
 
+def position_mode(trading: OkxTrading, asked: object, key: ApiKey) -> object:  # noqa: ARG001
+    """POST /api/v5/account/set-position-mode: net mode is all there is here."""
+    mode = asked.get("posMode") if isinstance(asked, dict) else None
+    if mode == "long_short_mode":
+        raise VenueError("59000", "Your settings failed: hedge mode (long_short_mode) is not simulated.")
+    if mode != "net_mode":
+        raise wrong("posMode")
+    return [{"posMode": mode}]
+
+
 def _orders(op: str) -> Callable[[OkxTrading, object, ApiKey], object]:
     """An order operation over REST; the arguments are the body."""
 
@@ -215,6 +225,7 @@ ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("GET", "/api/v5/account/positions"): Endpoint(positions, (10, 2000)),
     ("GET", "/api/v5/account/balance"): Endpoint(balance, (10, 2000)),
     ("POST", "/api/v5/account/set-leverage"): Endpoint(leverage, (40, 2000)),
+    ("POST", "/api/v5/account/set-position-mode"): Endpoint(position_mode, (5, 2000)),
     ("GET", "/api/v5/trade/order"): Endpoint(order),
     ("GET", "/api/v5/trade/orders-pending"): Endpoint(pending),
     ("GET", "/api/v5/trade/orders-history"): Endpoint(history, (40, 2000)),

@@ -19,6 +19,7 @@ from tools.venues.trading.terms import (
     VenueOrder,
     What,
     Why,
+    is_liquidated,
     to_text,
 )
 
@@ -39,6 +40,7 @@ CANCEL_SOURCES = {
     Why.FOK: "13",
     Why.REMAINDER: "14",
     Why.REDUCE_ONLY: "17",
+    Why.LIQUIDATION: "3",
     Why.DEAD_MAN: "20",
     Why.POST_ONLY: "31",
     Why.SELF_TRADE: "32",
@@ -111,7 +113,7 @@ def order_row(order: VenueOrder, listing: Listing) -> Row:
         "avgPx": f"{average:.{listing.price_decimals + 4}f}" if order.filled else "",
         "state": STATES[order.status], "lever": "", "fee": to_text(-fee, 8),
         "feeCcy": last.fee_asset if last else listing.settle, "rebate": "0", "rebateCcy": listing.settle,
-        "source": "", "category": "normal",
+        "source": "", "category": "full_liquidation" if is_liquidated(order) else "normal",
         "reduceOnly": "true" if order.terms.is_reduce_only else "false",
         "cancelSource": "" if order.is_open or order.status is Status.FILLED
         else CANCEL_SOURCES.get(order.why, "0"),

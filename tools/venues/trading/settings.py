@@ -23,10 +23,12 @@ from tools.venues.trading.latency import parse_latency
 from tools.venues.trading.market_ports import RecordedPort, SyntheticPort
 from tools.venues.trading.port import MarketPort
 from tools.venues.trading.terms import E8, Listing
+from tools.venues.trading.upkeep import Upkeep
 
 BALANCES = "USDT=1000000,USDC=1000000,BTC=100,ETH=1000"
 FACTOR_MAX = 1_000_000.0
 LEVERAGE_MAX = 125
+FUNDING_RATE_MAX = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class TradingSettings:
     accounts: names; balances: of each account, `ASSET=AMOUNT,…`; leverage: of each symbol at first;
     maker_fee, taker_fee: fractions of notional, None = the venue's own; entry_latency, response_latency: as
     `latency.parse_latency` takes them; limits: how many times the venue's rate limits hold (0: none does);
-    keys: what is accepted, none = from the environment, else made at start.
+    keys: what is accepted, none = from the environment, else made at start; funding_s: between two fundings,
+    0 = none by itself; funding_rate: fraction of the position's value that longs pay to shorts each time.
     """
 
     accounts: tuple[str, ...] = ("main",)
@@ -48,6 +51,8 @@ class TradingSettings:
     response_latency: str = "0"
     limits: float = 1.0
     keys: tuple[ApiKey, ...] = ()
+    funding_s: float = 0.0
+    funding_rate: float = 0.0001
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ def build_trading(
         clock_ms=source.clock_ms,
         wake=wake,
     )
+    desk.upkeep = Upkeep(exchange, round(settings.funding_s * 1e9), round(settings.funding_rate * E8))
     return Built(desk, port, keys, are_given)
 
 
@@ -165,6 +171,10 @@ def check(settings: TradingSettings) -> None:
     for fee in (settings.maker_fee, settings.taker_fee):
         if fee is not None and not -0.01 <= fee <= 0.1:
             raise SettingsError(f"a fee is -0.01 to 0.1 of the notional, not {fee:g}")
+    if settings.funding_s < 0 or abs(settings.funding_rate) > FUNDING_RATE_MAX:
+        raise SettingsError(
+            f"funding is each 0 s or more, at a rate of at most {FUNDING_RATE_MAX:g} either way"
+        )
     parse_balances(settings.balances)
 
 

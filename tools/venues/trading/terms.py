@@ -35,6 +35,10 @@ class Status(Enum):
 OPEN = (Status.NEW, Status.PARTIALLY_FILLED)
 
 
+#: `Terms.source` of an order that the venue itself placed.
+LIQUIDATION = "liquidation"
+
+
 class Why(Enum):
     """Why a command was refused, or an order ended; each venue has its own codes for them."""
 
@@ -64,6 +68,7 @@ class Why(Enum):
     REMAINDER = "remainder of an order that does not rest"
     DEAD_MAN = "the dead-man timer fired"
     DISCONNECT = "its connection ended"
+    LIQUIDATION = "the account is liquidated"
 
 
 def to_units(text: str, decimals: int) -> int | None:
@@ -282,3 +287,21 @@ class AccountEvent:
     order: VenueOrder
     fill: Fill | None
     utc_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyEvent:
+    """A funding payment: 10^-8 of an asset that an account got (negative: paid), for so many units."""
+
+    account: str
+    key: str
+    asset: str
+    amount_e8: int
+    rate_e8: int
+    units: int
+    utc_ms: int
+
+
+def is_liquidated(order: VenueOrder) -> bool:
+    """Whether the venue itself placed an order, to close a position."""
+    return order.terms.source == LIQUIDATION

@@ -1,0 +1,70 @@
+"""The shadow of a run: a simulator beside orders that a simulated venue really matches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from rich.console import Console
+
+from tests.kit.engine_run import engine
+from tools.notes_view import note_parts
+
+DELAY = "lognormal:250us:0.5"
+CONFIG = f"""
+[run]
+seed = 3
+[venues.sim]
+adapter = "binance_usdm"
+depth_stream = "depth@0ms"
+[venues.sim.simulated]
+instruments = 3
+rate = 1_000.0
+seed = 2
+rate_factor = 20.0
+balances = "USDT=1000000"
+leverage = 20
+entry_latency = "{DELAY}"
+response_latency = "{DELAY}"
+[[strategies]]
+name = "maker"
+kind = "market_maker"
+venue = "sim"
+[risk]
+max_exposure = 1_000_000
+orders_per_s = 500
+burst = 200
+max_open_orders = 8
+[orders]
+mode = "venue"
+[sentinel]
+stall_ms = 2_000
+[shadow]
+queue_model = "{{model}}"
+entry_latency = "{DELAY}"
+response_latency = "{DELAY}"
+latency_share = 0.9
+"""
+
+
+@pytest.mark.prove
+def test_the_shadow_of_a_run_agrees_with_the_venue_and_another_rule_is_found_out(tmp_path: Path) -> None:
+    found = {}
+    for model in ("risk_averse", "no_queue"):
+        folder = tmp_path / model
+        folder.mkdir()
+        with engine(folder, "--duration", "8", config=CONFIG.format(model=model)) as run:
+            assert run.process.wait(60) == 0, run.text()
+        report = orjson.loads((folder / "report" / "report.json").read_bytes())
+        found[model] = report["notes"]["shadow"]["shadow"]
+        console = Console(width=200, record=True, file=(folder / "shown").open("w"))
+        for part in note_parts(report["notes"]):
+            console.print(part)
+        assert "still ahead" in console.export_text()
+    right, wrong = found["risk_averse"], found["no_queue"]
+    assert right["quotes"] > 100 and wrong["quotes"] > 100
+    assert right["is_believable"], right
+    assert abs(right["fill"]["error_points"]) < 3.0
+    assert wrong["fill"]["shadow"] > wrong["fill"]["live"], "with nobody in front more is filled"
+    assert "fill" in wrong["alarms"], wrong
