@@ -245,7 +245,7 @@ def test_what_the_unit_runs_behind_a_killed_control_group_leaves_nothing_resting
         send([sentinel, *others], signal.SIGSTOP)
         send([sentinel, *others], signal.SIGKILL)
         psutil.wait_procs([sentinel, *others], timeout=15)
-        assert len(open_orders(at)) >= 2
+        assert open_orders(at), "at least what was placed by hand; what the maker had may have filled"
         done = run_stop_post(run, SERVICE_RESULT=result, EXIT_CODE="killed", EXIT_STATUS="KILL")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "nothing rests" in done.stdout
