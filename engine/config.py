@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from engine.errors import ConfigError, Problem
+from engine.fill_config import FillConfig
 from engine.sentinel_config import HaltConfig, SentinelConfig, sentinel_problems
 from engine.shadow_config import ShadowConfig
 from engine.store_config import StoreConfig
@@ -28,9 +29,6 @@ from engine.venue_config import (
     VenueConfig,
     missing_accounts,
 )
-from exec.errors import SimulatorError
-from exec.simulator.latency import parse_latency
-from exec.simulator.queue_model import parse_queue_model
 from feeds.names import is_pattern
 from shm.errors import UnitsError
 from shm.units import parse_units
@@ -148,7 +146,7 @@ class RiskConfig(Section):
         return value
 
 
-class OrdersConfig(Section):
+class OrdersConfig(FillConfig):
     """How orders leave: `paper` fills them from live data in the gateway worker, `venue` sends them out.
 
     Fees that are not given are those of the instruments. Of paper orders: `queue_model` says how they advance
@@ -165,30 +163,8 @@ class OrdersConfig(Section):
     taker_fee_bps: float | None = None
     keep_orphans: bool = False
     standby: bool = False
-    queue_model: str = "risk_averse"
-    entry_latency: str = "0"
-    response_latency: str = "0"
-    feed_latency: str = "0"
     spin_us: int = Field(default=0, ge=0, le=60_000_000)
     rehearse_us: int = Field(default=1_000, ge=0, le=1_000_000)
-
-    @field_validator("queue_model")
-    @classmethod
-    def _is_queue_model(cls, value: str) -> str:
-        try:
-            parse_queue_model(value)
-        except SimulatorError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-    @field_validator("entry_latency", "response_latency", "feed_latency")
-    @classmethod
-    def _is_latency(cls, value: str) -> str:
-        try:
-            parse_latency(value, "")
-        except SimulatorError as error:
-            raise ValueError(str(error)) from None
-        return value
 
 
 class JournalConfig(Section):
