@@ -34,7 +34,7 @@ def test_a_standby_trades_on_with_the_ledger_it_followed(
     """Hung by SIGSTOP, the old process is killed before anybody takes its place."""
     text, _ = synthetic(tmp_path, placement=placement)
     text = text.replace("[orders]", "[orders]\nstandby = true").replace(
-        "[engine]", "[engine]\nstall_restart_s = 0.5"
+        "[engine]", "[engine]\nstall_restart_s = 2.0"
     )
     worker = "trade" if placement == "default" else "gateway"
     with engine(tmp_path, config=text) as run:
