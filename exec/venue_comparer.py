@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from exec.discrepancy import GRACE_NS, Discrepancy, DiscrepancyKind, Repair
 from exec.entries import EntryWriter
 from exec.order_protocol import (
@@ -36,8 +38,9 @@ class Comparer(WordTaker):
     #: What the sockets need and was asked for, by request.
     _opening: set[int]
 
+    @abstractmethod
     def _step(self, event: SessionEvent) -> bool:
-        raise NotImplementedError
+        """Go to the state that an event leads to; returns whether it is another one."""
 
     def on_row(self, word: OpenOrderWord | PositionWord | BalanceWord, request_id: int, now_ns: int) -> None:
         """See `WordTaker`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-from exec.order_protocol import Action, RequestKind
+from exec.order_protocol import Action, Answer, RequestKind
 from shm.enums import Reason
 
 
@@ -53,3 +53,20 @@ def look_up(
     if kind == RequestKind.CANCEL and code in ended:
         return Meaning(found.reason, Action.DONE)
     return found
+
+
+def refusal(
+    found: Meaning, request_id: int, code: str, text: str, *, order_id: int = 0, is_last: bool = True
+) -> Answer:
+    """Return an answer that is no success, as the table has it."""
+    return Answer(
+        request_id,
+        False,
+        found.reason,
+        found.action,
+        code,
+        text,
+        order_id=order_id,
+        wait_ns=found.wait_ns,
+        is_last=is_last,
+    )

@@ -28,9 +28,10 @@ from exec.session import VenueReport
 from exec.signing import realtime_text
 from exec.venues import reading
 from exec.venues.bybit import facts
-from exec.venues.bybit.errors import NOT_FOUND, http_meaning
+from exec.venues.bybit.errors import NOT_FOUND, http_meaning, meaning
 from exec.venues.bybit.requests import BybitRequests
-from exec.venues.bybit.words import BybitWords, balances, refusal, used
+from exec.venues.bybit.words import BybitWords, balances, used
+from exec.venues.meanings import refusal
 from exec.venues.remembering import keep
 from shm.enums import InstrumentKind
 
@@ -296,7 +297,7 @@ class Bybit(OrderProtocol):
             text = reading.text(message, "retMsg", "")
             if request.kind == RequestKind.QUERY and code in NOT_FOUND:
                 return [self._not_there(request)]
-            answer = refusal(request.request_id, request.kind, code, text)
+            answer = refusal(meaning(code, request.kind), request.request_id, code, text)
             if answer.action == Action.WAIT and status == 403:
                 answer.wait_ns = facts.FORBIDDEN_WAIT_NS
             return [*words, answer]

@@ -15,16 +15,22 @@ from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
 from exec.signing import Signer, window_text
 from exec.venues.bybit import facts
 from exec.venues.bybit.facts import Category
+from exec.venues.order_types import TypeWords, type_word
 from shm.enums import OrderFlags, OrderType, Side, TimeInForce
 from shm.instruments import Instrument
 
 _POST_ONLY, _REDUCE_ONLY = int(OrderFlags.POST_ONLY), int(OrderFlags.REDUCE_ONLY)
 _MARKET, _LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT)
-_TIMES_IN_FORCE: Final = {
-    int(TimeInForce.GTC): "GTC",
-    int(TimeInForce.IOC): "IOC",
-    int(TimeInForce.FOK): "FOK",
-}
+#: "Enums Definitions / timeInForce".
+_TYPE_WORDS: Final = TypeWords(
+    "IOC",
+    "PostOnly",
+    {
+        int(TimeInForce.GTC): "GTC",
+        int(TimeInForce.IOC): "IOC",
+        int(TimeInForce.FOK): "FOK",
+    },
+)
 _SIDES: Final = {int(Side.BUY): "Buy", int(Side.SELL): "Sell"}
 _SOCKET: Final = Way.ORDER_SOCKET
 
@@ -91,7 +97,7 @@ class BybitRequests:
         parts = [
             f'{self._head(row)},"side":"{side}","qty":"{UNITS}"',
             f'"orderType":"{"Market" if order.order_type == _MARKET else "Limit"}"',
-            f'"timeInForce":"{_time_in_force(order)}"',
+            f'"timeInForce":"{type_word(order, _TYPE_WORDS)}"',
         ]
         if order.order_type == _LIMIT:
             parts.append(f'"price":"{PRICE}"')
@@ -240,24 +246,3 @@ class BybitRequests:
             ("X-BAPI-SIGN", self.signer.hex(window_text(stamp, key, window, payload).encode())),
             ("Content-Type", "application/json"),
         )
-
-
-def _time_in_force(order: Order) -> str:
-    """Time in force and post-only in one ("Enums Definitions / timeInForce")."""
-    if order.order_type == _MARKET:
-        if order.flags & _POST_ONLY:
-            raise OrderError(f"{order!r}: flags: a market order can not be post-only")
-        # "Place Order": market orders are IOC whatever is said, so a fill-or-kill one would be another order.
-        if order.time_in_force == TimeInForce.FOK:
-            raise OrderError(f"{order!r}: time_in_force: a market order can not be fill-or-kill")
-        return "IOC"
-    if order.order_type != _LIMIT:
-        raise OrderError(f"{order!r}: order_type {order.order_type} has no form at this venue")
-    if order.flags & _POST_ONLY:
-        if order.time_in_force != TimeInForce.GTC:
-            raise OrderError(f"{order!r}: time_in_force: a post-only order is good till canceled")
-        return "PostOnly"
-    text = _TIMES_IN_FORCE.get(order.time_in_force)
-    if text is None:
-        raise OrderError(f"{order!r}: time_in_force {order.time_in_force} has no form at this venue")
-    return text

@@ -30,7 +30,7 @@ from exec.venues import reading
 from exec.venues.bybit import facts
 from exec.venues.bybit.errors import end_reason, meaning
 from exec.venues.digests import digest63
-from exec.venues.meanings import EXPIRES
+from exec.venues.meanings import EXPIRES, refusal
 from exec.venues.reading import STRANGER_EXPONENT, Row
 from shm.enums import Liquidity
 from shm.instruments import Instrument
@@ -87,7 +87,7 @@ class BybitWords:
         code = reading.code_of(message, "retCode")
         words = self._used(message, kind, category, request_id, is_batch=is_batch)
         if code != "0":
-            answer = refusal(request_id, kind, code, reading.text(message, "retMsg", ""))
+            answer = refusal(meaning(code, kind), request_id, code, reading.text(message, "retMsg", ""))
             if answer.action == Action.WAIT:
                 answer.wait_ns = _wait_ns(message) or answer.wait_ns
             return [*words, answer]
@@ -112,7 +112,9 @@ class BybitWords:
                 words.append(Answer(request_id, True, order_id=order_id, is_last=is_last))
             else:
                 text = reading.text(said, "msg", "")
-                words.append(refusal(request_id, kind, code, text, order_id=order_id, is_last=is_last))
+                words.append(
+                    refusal(meaning(code, kind), request_id, code, text, order_id=order_id, is_last=is_last)
+                )
         return words
 
     @staticmethod
@@ -354,7 +356,7 @@ def _session_word(message: Row, *, is_login: bool) -> list[Word]:
         # try again.
         answer = Answer(request_id, False, action=Action.RELOGIN, text=text)
     else:
-        answer = refusal(request_id, RequestKind.LOGIN, code, text)
+        answer = refusal(meaning(code, RequestKind.LOGIN), request_id, code, text)
     if is_dcp:
         # An account without it trades all the same, but nothing cancels for it when we are gone.
         return [ControlWord(Sign.DEAD_MAN, text=f"refused: {text}")]
@@ -394,24 +396,6 @@ def _wait_ns(message: Row) -> int:
     if not now or until <= now:
         return 0
     return min((until - now) * 1_000_000, facts.WAIT_MAX_NS)
-
-
-def refusal(
-    request_id: int, kind: RequestKind, code: str, text: str, *, order_id: int = 0, is_last: bool = True
-) -> Answer:
-    """An answer that is no success, as the table has it."""
-    found = meaning(code, kind)
-    return Answer(
-        request_id,
-        False,
-        found.reason,
-        found.action,
-        code,
-        text,
-        order_id=order_id,
-        wait_ns=found.wait_ns,
-        is_last=is_last,
-    )
 
 
 def balances(data: list[Row]) -> list[Word]:

@@ -29,10 +29,11 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.signing import method_text
 from exec.venues import reading
+from exec.venues.meanings import refusal
 from exec.venues.okx import facts
-from exec.venues.okx.errors import NOT_FOUND, http_meaning
+from exec.venues.okx.errors import NOT_FOUND, http_meaning, meaning
 from exec.venues.okx.requests import OkxRequests
-from exec.venues.okx.words import OkxWords, balances, refusal
+from exec.venues.okx.words import OkxWords, balances
 from exec.venues.remembering import keep
 from shm.enums import InstrumentKind, Reason
 from shm.instruments import Instrument
@@ -286,7 +287,11 @@ class Okx(OrderProtocol):
         if code != "0":
             if request.kind == RequestKind.QUERY and code in NOT_FOUND:
                 return [self._not_found(request, code)]
-            return [refusal(request.request_id, request.kind, code, reading.text(message, "msg", ""))]
+            return [
+                refusal(
+                    meaning(code, request.kind), request.request_id, code, reading.text(message, "msg", "")
+                )
+            ]
         return self._answered(request, reading.rows(message, "data"))
 
     def _answered(self, request: Request, data: list[reading.Row]) -> list[Word]:

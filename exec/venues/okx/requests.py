@@ -14,16 +14,22 @@ from exec.order import Order
 from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
 from exec.signing import Signer, iso_ms_text, method_text
 from exec.venues.okx import facts
+from exec.venues.order_types import TypeWords, type_word
 from shm.enums import InstrumentKind, OrderFlags, OrderType, Side, TimeInForce
 from shm.instruments import Instrument
 
 _POST_ONLY, _REDUCE_ONLY = int(OrderFlags.POST_ONLY), int(OrderFlags.REDUCE_ONLY)
 _MARKET, _LIMIT = int(OrderType.MARKET), int(OrderType.LIMIT)
-_ORDER_TYPES: Final = {
-    int(TimeInForce.GTC): "limit",
-    int(TimeInForce.IOC): "ioc",
-    int(TimeInForce.FOK): "fok",
-}
+#: "WS / Place order": ordType.
+_TYPE_WORDS: Final = TypeWords(
+    "market",
+    "post_only",
+    {
+        int(TimeInForce.GTC): "limit",
+        int(TimeInForce.IOC): "ioc",
+        int(TimeInForce.FOK): "fok",
+    },
+)
 _SIDES: Final = {int(Side.BUY): "buy", int(Side.SELL): "sell"}
 _SPOT: Final = int(InstrumentKind.SPOT)
 
@@ -90,7 +96,7 @@ class OkxRequests:
         parts = [
             self._head(row, order),
             f'"tdMode":"{facts.TD_MODE_SPOT if is_spot else self._td_mode}","side":"{side}"',
-            f'"ordType":"{_order_type(order)}","sz":"{UNITS}"',
+            f'"ordType":"{type_word(order, _TYPE_WORDS)}","sz":"{UNITS}"',
         ]
         if order.order_type == _LIMIT:
             parts.append(f'"px":"{PRICE}"')
@@ -223,23 +229,3 @@ class OkxRequests:
             ("Content-Type", "application/json"),
         )
         return (*headers, ("x-simulated-trading", "1")) if self._is_demo else headers
-
-
-def _order_type(order: Order) -> str:
-    """Order type, time in force and post-only in one ("WS / Place order": ordType)."""
-    if order.order_type == _MARKET:
-        if order.flags & _POST_ONLY:
-            raise OrderError(f"{order!r}: flags: a market order can not be post-only")
-        if order.time_in_force == TimeInForce.FOK:
-            raise OrderError(f"{order!r}: time_in_force: a market order can not be fill-or-kill")
-        return "market"
-    if order.order_type != _LIMIT:
-        raise OrderError(f"{order!r}: order_type {order.order_type} has no form at this venue")
-    if order.flags & _POST_ONLY:
-        if order.time_in_force != TimeInForce.GTC:
-            raise OrderError(f"{order!r}: time_in_force: a post-only order is good till canceled")
-        return "post_only"
-    text = _ORDER_TYPES.get(order.time_in_force)
-    if text is None:
-        raise OrderError(f"{order!r}: time_in_force {order.time_in_force} has no form at this venue")
-    return text

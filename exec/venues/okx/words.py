@@ -27,7 +27,7 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.venues import reading
 from exec.venues.digests import number63
-from exec.venues.meanings import EXPIRES
+from exec.venues.meanings import EXPIRES, refusal
 from exec.venues.okx import facts
 from exec.venues.okx.errors import CANCEL_REASONS, LOGIN_CODES, meaning
 from exec.venues.reading import STRANGER_EXPONENT, Row
@@ -81,7 +81,7 @@ class OkxWords:
         if not items:
             if code == "0":
                 raise DecodeError("data is empty in an answer that says success")
-            return [refusal(request_id, kind, code, reading.text(message, "msg", ""))]
+            return [refusal(meaning(code, kind), request_id, code, reading.text(message, "msg", ""))]
         words: list[Word] = []
         for item in items:
             item_code = reading.code_of(item, "sCode")
@@ -92,7 +92,16 @@ class OkxWords:
                 words.append(Answer(request_id, True, order_id=order_id, is_last=False))
             else:
                 text = reading.text(item, "sMsg", "")
-                words.append(refusal(request_id, kind, item_code, text, order_id=order_id, is_last=False))
+                words.append(
+                    refusal(
+                        meaning(item_code, kind),
+                        request_id,
+                        item_code,
+                        text,
+                        order_id=order_id,
+                        is_last=False,
+                    )
+                )
         last = words[-1]
         assert isinstance(last, Answer)
         last.is_last = True
@@ -326,24 +335,6 @@ class OkxWords:
 
     def _ours(self, row: Row) -> int:
         return decode_id(reading.text(row, "clOrdId", ""), self.tag)
-
-
-def refusal(
-    request_id: int, kind: RequestKind, code: str, text: str, *, order_id: int = 0, is_last: bool = True
-) -> Answer:
-    """An answer that is no success, as the table has it."""
-    found = meaning(code, kind)
-    return Answer(
-        request_id,
-        False,
-        found.reason,
-        found.action,
-        code,
-        text,
-        order_id=order_id,
-        wait_ns=found.wait_ns,
-        is_last=is_last,
-    )
 
 
 def balances(data: list[Row]) -> list[Word]:

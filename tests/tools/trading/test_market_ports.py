@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,10 @@ class Place:
         for is_bid, name, levels in ((True, "bids", foreign[0]), (False, "asks", foreign[1])):
             alone = dict(levels)
             for price_text, quantity_text, *_ in snapshot[name]:
-                price = round(float(price_text) * 10**self.listing.price_decimals)
-                units = round(float(quantity_text) * 10**self.listing.quantity_decimals) - alone.get(price, 0)
+                price = int(Decimal(price_text).scaleb(self.listing.price_decimals))
+                units = int(Decimal(quantity_text).scaleb(self.listing.quantity_decimals)) - alone.get(
+                    price, 0
+                )
                 if units:
                     found[is_bid, price] = units
         return found
