@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from actors.errors import RoleError, SettingsError
 from actors.roles import role_class
@@ -12,6 +14,7 @@ from engine.accounts import OrderUrls
 from engine.config import Config
 from engine.errors import ConfigError, Problem
 from engine.placement import allowed_cores
+from engine.toml_lines import Key, dotted, find_line, key_lines
 from engine.topology import RunIdentity, VenueUrls, build_topology, gateway_settings, strategy_settings
 from engine.venue_config import VenueConfig
 from feeds.errors import VenueError
@@ -43,15 +46,15 @@ def check_config(config: Config, file: str = "") -> str:
         ConfigError: a file or adapter it names is not there, or a role is not known or refuses its settings.
         TopologyError: the graph can not run.
     """
-    missing = [
-        Problem(f"venues.{name}.{key}", f"there is no file {path}")
+    missing: list[tuple[Key, str]] = [
+        (("venues", name, *key.split(".")), f"there is no file {path}")
         for name, venue in config.venues.items()
         for key, path in _files(venue)
         if not Path(path).is_file()
     ]
     missing += _unknown_adapters(config)
     if missing:
-        raise ConfigError(file or "configuration", missing)
+        raise _config_error(file, missing)
     urls = {name: expected_urls(venue) for name, venue in config.venues.items()}
     identity = RunIdentity(config.name or "check", 1, "", os.getpid())
     loose = config.model_copy(
@@ -73,29 +76,38 @@ def check_settings(config: Config, file: str = "") -> None:
     Raises:
         ConfigError: naming each role that is not known or refuses.
     """
-    asked = [
-        (f"strategies[{i}]", s.kind, strategy_settings(config, s)) for i, s in enumerate(config.strategies)
+    asked: list[tuple[Key, str, dict[str, Any]]] = [
+        (("strategies", i), s.kind, strategy_settings(config, s)) for i, s in enumerate(config.strategies)
     ]
-    asked.append(("orders", "order_gateway", gateway_settings(config)))
-    problems = []
+    asked.append((("orders",), "order_gateway", gateway_settings(config)))
+    problems: list[tuple[Key, str]] = []
     for key, role, settings in asked:
         try:
             check_role_settings(role_class(role), settings)
         except RoleError as error:
-            problems.append(Problem(f"{key}.kind", str(error)))
+            problems.append(((*key, "kind"), str(error)))
         except (SettingsError, LimitsError) as error:
-            problems.append(Problem(f"{key}.settings" if key != "orders" else "orders or risk", str(error)))
+            problems.append((("orders or risk",) if key == ("orders",) else (*key, "settings"), str(error)))
     if problems:
-        raise ConfigError(file or "configuration", problems)
+        raise _config_error(file, problems)
 
 
-def _unknown_adapters(config: Config) -> list[Problem]:
-    problems = []
+def _config_error(file: str, problems: list[tuple[Key, str]]) -> ConfigError:
+    """Name the lines too, where the configuration comes from a file."""
+    lines: dict[Key, int] = {}
+    with suppress(OSError, UnicodeDecodeError):
+        lines = key_lines(Path(file).read_text()) if file else {}
+    found = [Problem(dotted(key), text, find_line(lines, key)) for key, text in problems]
+    return ConfigError(file or "configuration", found)
+
+
+def _unknown_adapters(config: Config) -> list[tuple[Key, str]]:
+    problems: list[tuple[Key, str]] = []
     for name, venue in config.venues.items():
         try:
             get_adapter(venue.adapter)
         except VenueError as error:
-            problems.append(Problem(f"venues.{name}.adapter", str(error)))
+            problems.append((("venues", name, "adapter"), str(error)))
     return problems
 
 

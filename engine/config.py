@@ -21,7 +21,7 @@ from engine.fill_config import FillConfig
 from engine.sentinel_config import HaltConfig, SentinelConfig, sentinel_problems
 from engine.shadow_config import ShadowConfig
 from engine.store_config import StoreConfig
-from engine.toml_lines import Key, find_line, key_lines
+from engine.toml_lines import Key, dotted, find_line, key_lines
 from engine.venue_config import (
     AccountConfig,
     Section,
@@ -249,9 +249,9 @@ def parse_config(text: str, file: str, base: Path | None = None) -> Config:
         config = Config.model_validate(data)
     except ValidationError as error:
         problems = _problems(error, data, lines)
-    problems += [Problem(_dotted(k), text_, find_line(lines, k)) for k, text_ in _secrets(data, ())]
+    problems += [Problem(dotted(k), text_, find_line(lines, k)) for k, text_ in _secrets(data, ())]
     if config is not None:
-        problems += [Problem(_dotted(k), text_, find_line(lines, k)) for k, text_ in _references(config)]
+        problems += [Problem(dotted(k), text_, find_line(lines, k)) for k, text_ in _references(config)]
     if problems or config is None:
         raise ConfigError(file, sorted(problems, key=lambda p: p.line))
     return config
@@ -354,7 +354,7 @@ def _problems(error: ValidationError, data: object, lines: dict[Key, int]) -> li
         key, hint = _real_key(detail["loc"], data)
         found.setdefault(key, []).append(_describe(detail["type"], detail, key, hint))
     return [
-        Problem(_dotted(key), "; ".join(dict.fromkeys(texts)), find_line(lines, key))
+        Problem(dotted(key), "; ".join(dict.fromkeys(texts)), find_line(lines, key))
         for key, texts in found.items()
     ]
 
@@ -446,13 +446,6 @@ def _fields_at(key: Key) -> list[str]:
         if isinstance(part, str):
             section = sections.get(part, section)
     return list(section.model_fields)
-
-
-def _dotted(key: Key) -> str:
-    text = ""
-    for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def dump_config(config: Config) -> dict[str, Any]:

@@ -82,3 +82,11 @@ def find_line(lines: dict[Key, int], key: Key) -> int:
         if key[:length] in lines:
             return lines[key[:length]]
     return 0
+
+
+def dotted(key: Key) -> str:
+    """The key as an error names it: `strategies[0].kind`."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -195,3 +196,11 @@ def test_check_names_a_missing_capture() -> None:
     text = CHECKED.replace("instruments = 3", 'capture = ["/no/such.gz"]')
     with pytest.raises(ConfigError, match=r"venues\.one\.simulated\.capture: there is no file /no/such\.gz"):
         check_config(parse_config(text, "x"))
+
+
+def test_what_is_found_late_is_named_by_its_line_too(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(CHECKED.replace("binance_usdm", "nowhere"))
+    line = next(i for i, text in enumerate(file.read_text().splitlines(), 1) if "nowhere" in text)
+    with pytest.raises(ConfigError, match=rf"x\.toml:{line}: venues\.one\.adapter: unknown venue 'nowhere'"):
+        check_config(parse_config(file.read_text(), str(file)), str(file))
