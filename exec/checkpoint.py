@@ -19,10 +19,10 @@ from exec.order import Order
 from exec.recovery import Recovered, Replay, mute
 from shm.errors import JournalError
 from shm.instruments import Instrument
-from shm.journal import FileView, JournalEntry, JournalPosition, read_journal
+from shm.journal import FileView, JournalEntry, JournalPosition
 from shm.journal_checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from shm.journal_files import entry_end, map_to_read
-from shm.journal_reader import START, JournalFollower
+from shm.journal_reader import START, JournalFollower, read_journal
 from shm.records import IntentRecord
 
 # The ledger is `risk.exposure.ExposureBook`, of which this package knows only the shape: iteration and `row`

@@ -7,7 +7,6 @@ from typing_extensions import Buffer, disjoint_base
 from shm.errors import JournalError
 from shm.journal_files import JournalEntry as JournalEntry
 from shm.journal_files import JournalPosition as JournalPosition
-from shm.journal_reader import JournalReader
 
 HEADER_BYTES: int
 FILE_BYTES_MIN: int
@@ -51,10 +50,6 @@ class FileView:
     def rest(self) -> tuple[int, int]: ...
     def stated_length(self) -> int: ...
     def damage(self) -> JournalError | None: ...
-
-def read_journal(
-    directory: Path, epoch: int | None = None, after: JournalPosition | None = None
-) -> JournalReader: ...
 
 @disjoint_base
 class Journal:

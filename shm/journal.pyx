@@ -255,29 +255,6 @@ cdef class FileView:
         return JournalError(f"{where} is torn", self.path, self.offset)
 
 
-def read_journal(directory: Path, epoch: int | None = None, after: JournalPosition | None = None):
-    """Read all entries of a journal in the order they were appended, across files and epochs.
-
-    Reading never disturbs a live writer; it ends with what is committed at that moment.
-
-    Args:
-        directory: where the journal files are.
-        epoch: only this epoch.
-        after: begin behind this position, without reading what stands before it.
-
-    Returns:
-        A `shm.journal_reader.JournalReader` of JournalEntry; after it is exhausted, its `torn` tells of ends
-        that are not clean.
-
-    Raises:
-        JournalError: while iterating: a file is missing or no journal, or the chain is broken in the middle;
-            the message names file, byte offset and sequence.
-    """
-    from shm.journal_reader import JournalReader  # it builds on this module
-
-    return JournalReader(Path(directory), epoch, after)
-
-
 cdef class Journal:
     """The one writer of a journal. Not for use by two threads."""
 

@@ -248,7 +248,7 @@ class JournalFollower:
 
 
 class JournalReader:
-    """Iterator over the entries of a journal directory; `shm.journal.read_journal` makes it.
+    """Iterator over the entries of a journal directory; `read_journal` makes it.
 
     Attributes:
         torn: for each epoch whose last file does not end cleanly, a JournalError that says where. Such an end
@@ -279,3 +279,25 @@ class JournalReader:
         damage = self._follower.close()
         if damage is not None:
             self.torn.append(damage)
+
+
+def read_journal(
+    directory: Path, epoch: int | None = None, after: JournalPosition | None = None
+) -> JournalReader:
+    """Read all entries of a journal in the order they were appended, across files and epochs.
+
+    Reading never disturbs a live writer; it ends with what is committed at that moment.
+
+    Args:
+        directory: where the journal files are.
+        epoch: only this epoch.
+        after: begin behind this position, without reading what stands before it.
+
+    Returns:
+        An iterator of JournalEntry; after it is exhausted, its `torn` tells of ends that are not clean.
+
+    Raises:
+        JournalError: while iterating: a file is missing or no journal, or the chain is broken in the middle;
+            the message names file, byte offset and sequence.
+    """
+    return JournalReader(Path(directory), epoch, after)

@@ -2,12 +2,12 @@ from typing import NamedTuple, Never, Self, final
 
 from typing_extensions import Buffer, disjoint_base
 
+from shm.record_fields import FIELD_NAMES as FIELD_NAMES
+
 MARKET_RECORD_BYTES: int
 INTENT_RECORD_BYTES: int
 REPORT_RECORD_BYTES: int
 CERTIFICATES_MAX: int
-FIELD_NAMES: dict[type, tuple[str, ...]]
-FIELD_ENUMS: dict[type, dict[str, type]]
 
 class CertificateRef(NamedTuple):
     instrument_id: int

@@ -17,11 +17,8 @@ from shm.layout cimport (
 
 from typing import NamedTuple
 
-from shm.enums import (
-    BookReason, BookState, IntentKind, Liquidity, OrderFlags, OrderStatus, OrderType, Reason, RecordKind,
-    ReportKind, RequestStatus, Side, TimeInForce,
-)
 from shm.errors import RecordError
+from shm.record_fields import FIELD_NAMES, text_of
 
 MARKET_RECORD_BYTES = sizeof(shm_market_record)
 INTENT_RECORD_BYTES = sizeof(shm_intent_record)
@@ -53,29 +50,10 @@ cdef int open_at(object buffer, Py_ssize_t offset, Py_ssize_t size, int flags, P
 
 cdef int set_fields(object record, dict fields) except -1:
     for name, value in fields.items():
-        if name not in FIELD_NAMES[type(record)]:
+        if name not in FIELD_NAMES[type(record).__name__]:
             raise TypeError(f"{type(record).__name__} has no field {name!r}")
         setattr(record, name, value)
     return 0
-
-
-cdef str text_of(object record):
-    """Fields that are not zero, enumerations by name."""
-    parts = []
-    enums = FIELD_ENUMS[type(record)]
-    for name in FIELD_NAMES[type(record)]:
-        value = getattr(record, name)
-        if value == 0:
-            continue
-        if name in enums:
-            try:
-                text = enums[name](value).name or str(value)
-            except ValueError:
-                text = str(value)
-        else:
-            text = str(value)
-        parts.append(f"{name}={text}")
-    return ", ".join(parts)
 
 
 cdef class Record:
@@ -472,36 +450,3 @@ cdef class ReportRecord(Record):
         target.venue_utc_ns = self.venue_utc_ns
         target.generation = self.generation
         target.epoch = self.epoch
-
-
-FIELD_NAMES = {
-    MarketRecord: (
-        "kind", "book_state", "side", "instrument_id", "epoch", "live_id", "last_sequence", "value0",
-        "value1", "value2", "value3", "frame_ns", "publish_ns", "venue_utc_ns", "reason", "bid_count",
-        "ask_count", "flags",
-    ),
-    IntentRecord: (
-        "kind", "side", "order_type", "time_in_force", "flags", "actor_id", "instrument_id", "worker_slot",
-        "incarnation", "epoch", "generation", "client_order_id", "orig_client_order_id", "price_units",
-        "quantity_units", "frame_ns", "publish_ns", "drain_ns", "decide_ns",
-    ),
-    ReportRecord: (
-        "kind", "side", "order_status", "request_status", "liquidity", "reason", "actor_id",
-        "instrument_id", "client_order_id", "orig_client_order_id", "venue_order_id", "trade_id",
-        "price_units", "order_units", "filled_units", "leaves_units", "last_units", "last_price_units",
-        "fee_units", "position_units", "frame_ns", "decide_ns", "gate_ns", "send_ns", "ack_ns", "report_ns",
-        "venue_utc_ns", "generation", "epoch",
-    ),
-}
-
-FIELD_ENUMS = {
-    MarketRecord: {"kind": RecordKind, "book_state": BookState, "side": Side, "reason": BookReason},
-    IntentRecord: {
-        "kind": IntentKind, "side": Side, "order_type": OrderType, "time_in_force": TimeInForce,
-        "flags": OrderFlags,
-    },
-    ReportRecord: {
-        "kind": ReportKind, "side": Side, "order_status": OrderStatus, "request_status": RequestStatus,
-        "liquidity": Liquidity, "reason": Reason,
-    },
-}

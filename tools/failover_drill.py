@@ -30,7 +30,7 @@ from exec.venues import PROTOCOL_OF
 from profiles.machine import machine_facts
 from shm.enums import IntentKind, JournalKind, ReportKind
 from shm.instruments import Instrument
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from shm.records import ReportRecord
 from tools.attach import ask, find_run
 from tools.sentinel_drill import ENGINE, UP_S, DrillVenue

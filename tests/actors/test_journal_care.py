@@ -10,11 +10,11 @@ from actors.errors import SettingsError
 from actors.journal_care import JournalCare, JournalCareSettings, JournalKeeper
 from exec.checkpoint import starting_point
 from exec.recovery import recover
-from shm.journal import HEADER_BYTES, read_journal
+from shm.journal import HEADER_BYTES
 from shm.journal_cursor import JournalCursor
 from shm.journal_files import journal_files
 from shm.journal_keeper import DAY_NS
-from shm.journal_reader import JournalFollower
+from shm.journal_reader import JournalFollower, read_journal
 from shm.journal_verify import verify
 from tests.exec.scene import EPOCH, Scene
 from tests.exec.test_checkpoint import trade

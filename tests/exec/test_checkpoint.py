@@ -25,10 +25,11 @@ from exec.recovery import Recovered, Replay, mute, recover
 from exec.session import VenueReport
 from risk.exposure import ExposureBook
 from shm.enums import JournalKind
-from shm.journal import Journal, read_journal
+from shm.journal import Journal
 from shm.journal_checkpoint import checkpoint_files, newest_checkpoint
 from shm.journal_files import journal_files
 from shm.journal_keeper import KeepPolicy, keep
+from shm.journal_reader import read_journal
 from shm.journal_verify import verify
 from tests.exec.scene import BUY, EPOCH, Entry, Scene, check_ledger, linear
 from tests.exec.test_recovery import random_run

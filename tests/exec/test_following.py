@@ -11,7 +11,8 @@ from exec.checkpoint import LedgerFollower, snapshot
 from exec.recovery import Recovered, Replay, recover
 from risk.exposure import ExposureBook
 from shm.enums import JournalKind
-from shm.journal import Journal, read_journal
+from shm.journal import Journal
+from shm.journal_reader import read_journal
 from tests.exec.scene import EPOCH, Scene, linear
 from tests.exec.test_checkpoint import FILE_BYTES, make_checkpoints, replay_of, trade
 from tests.exec.test_recovery import random_run

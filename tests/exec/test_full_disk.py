@@ -18,11 +18,12 @@ from exec.errors import RecoveryError
 from exec.recovery import recover
 from shm.enums import JournalKind, OrderStatus, ReportKind
 from shm.errors import JournalError, JournalFull
-from shm.journal import Journal, read_journal
+from shm.journal import Journal
 from shm.journal_checkpoint import Checkpoint, newest_checkpoint, write_checkpoint
 from shm.journal_cursor import JournalCursor
 from shm.journal_files import JournalPosition, journal_files
 from shm.journal_keeper import KeepPolicy, keep
+from shm.journal_reader import read_journal
 from shm.journal_seals import read_seals
 from shm.journal_verify import verify
 from tests.exec.scene import BUY, EPOCH, Scene

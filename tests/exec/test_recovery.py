@@ -313,7 +313,8 @@ def test_entries_round_trip() -> None:
 
 
 def test_recovery_from_a_real_journal(tmp_path: Path) -> None:
-    from shm.journal import Journal, read_journal
+    from shm.journal import Journal
+    from shm.journal_reader import read_journal
 
     journal = Journal.open(tmp_path, "test", EPOCH, file_bytes=1 << 20)
     scene = Scene(journal=journal)  # type: ignore[arg-type]

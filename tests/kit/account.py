@@ -11,7 +11,7 @@ from typing import Any
 from exec.entries import read_intent, read_sent
 from shm.enums import IntentKind, JournalKind, Reason, ReportKind, Side
 from shm.instruments import Instrument
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from shm.records import IntentRecord, ReportRecord
 from tests.kit.engine_run import EngineRun
 
@@ -96,7 +96,8 @@ class Account:
 
 
 def journal_folder(run: EngineRun) -> Path:
-    return next((run.state / run.name).rglob("*.rlj")).parent
+    """The gateway's journal; what strategies measured stands beside it, in `measures-*`."""
+    return next((run.state / run.name).rglob("journal-*/*.rlj")).parent
 
 
 def read_account(run: EngineRun, epoch: int | None = None) -> Account:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from tests.kit.account import Account, assert_whole, journal_folder, read_account
 from tests.kit.engine_run import EngineRun, synthetic, until
 

@@ -21,7 +21,7 @@ from exec.entries import read_discrepancy
 from feeds.venues import venue_name
 from shm.enums import JournalKind, OrderStatus, Reason, ReportKind, Side
 from shm.instruments import Instrument
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from shm.records import ReportRecord
 from tests.kit.account import REFUSALS, journal_folder
 from tests.kit.campaign import session_of, session_processes
@@ -205,7 +205,7 @@ def read_ours(run: EngineRun, epoch: int) -> Ours:
 
 ADDED_UP = (
     "kills", "cuts", "comparisons", "found", "reports", "reasons", "drifts_within", "safe_after_kill_ms",
-    "safe_after_start_ms", "hit_before_safe",
+    "safe_after_start_ms", "safe_after_supervisor_ms", "hit_before_safe",
 )  # fmt: skip
 
 
@@ -222,6 +222,7 @@ class Tally:
     drifts_within: int = 0
     safe_after_kill_ms: list[float] = field(default_factory=list)
     safe_after_start_ms: list[float] = field(default_factory=list)
+    safe_after_supervisor_ms: list[float] = field(default_factory=list)
     hit_before_safe: int = 0
     venues: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -254,6 +255,7 @@ class Tally:
             f"comparisons with the venues' books: {self.comparisons}",
             f"SIGKILL of the gateway to safe to quote: {share(self.safe_after_kill_ms)} {hit}",
             f"  of that, from the gateway's own start: {share(self.safe_after_start_ms)}",
+            f"start of a new run behind a killed supervisor to safe: {share(self.safe_after_supervisor_ms)}",
             f"venues: {self.venues}",
             f"reports: {dict(self.reports)}",
             f"reasons: {dict(self.reasons)}",
@@ -451,8 +453,10 @@ class VenueCampaign:
             assert time.monotonic() < give_up, "workers follow their supervisor"
             time.sleep(LOOK_S)
         self.add_up(self.epochs[-1])
+        started_ns = time.monotonic_ns()
         self._start()
-        self.wait_safe()
+        account = self.wait_safe(started_ns)
+        self.tally.safe_after_supervisor_ms.append((account["safe_ns"] - started_ns) / 1e6)
 
     # ---- what must hold -------------------------------------------------------------------------
 

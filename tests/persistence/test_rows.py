@@ -16,8 +16,7 @@ from actors.persistence.rows import RowMaker, instrument_of, signed64, unsigned6
 from actors.persistence.tables import BY_NAME, FILLS, INSTRUMENTS, Row
 from exec.discrepancy import Discrepancy
 from shm.enums import JournalKind, ReportKind
-from shm.journal import read_journal
-from shm.journal_reader import START, JournalFollower
+from shm.journal_reader import START, JournalFollower, read_journal
 from shm.records import ReportRecord
 from tests.exec.scene import EPOCH
 from tests.persistence.trading import INSTANCE, Shop
@@ -88,6 +87,13 @@ def test_a_maker_that_goes_on_from_a_position_knows_the_instruments_in_front_of_
     batch = RowMaker(INSTANCE, 3, known).make(follower.read(10_000), before, follower.position)
     assert batch.rows["fills"] == whole["fills"][-len(batch.rows["fills"]) :]
     assert "instruments" not in batch.rows
+
+
+def test_a_venue_without_a_name_keeps_its_number_in_a_stored_instrument(folder: Path) -> None:
+    (row, *_) = all_rows(folder, [10_000])["instruments"]
+    place = INSTRUMENTS.names.index("venue")
+    _, instrument = instrument_of((*row[:place], "77", *row[place + 1 :]))
+    assert instrument.venue_id == 77
 
 
 def test_money_of_a_fill_stands_exactly_in_both_forms(folder: Path) -> None:

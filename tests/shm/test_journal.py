@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from shm.enums import JournalKind
 from shm.errors import JournalError, JournalFull
-from shm.journal import FILE_BYTES_MIN, HEADER_BYTES, Journal, JournalEntry, crc32c, read_journal
+from shm.journal import FILE_BYTES_MIN, HEADER_BYTES, Journal, JournalEntry, crc32c
 from shm.journal_files import file_name, journal_files
+from shm.journal_reader import read_journal
 
 RECORD_BYTES = 32
 SMALL = FILE_BYTES_MIN

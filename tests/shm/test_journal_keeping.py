@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shm.enums import JournalKind
 from shm.errors import JournalError
-from shm.journal import HEADER_BYTES, Journal, read_journal
+from shm.journal import HEADER_BYTES, Journal
 from shm.journal_checkpoint import (
     Checkpoint,
     checkpoint_files,
@@ -24,7 +24,7 @@ from shm.journal_checkpoint import (
 from shm.journal_cursor import JournalCursor, all_cursors
 from shm.journal_files import JournalPosition, entry_end, file_name, journal_files, map_to_read
 from shm.journal_keeper import DAY_NS, KeepPolicy, keep
-from shm.journal_reader import START, JournalFollower
+from shm.journal_reader import START, JournalFollower, read_journal
 from shm.journal_seals import SEALS_NAME, SealWriter, read_seals
 from shm.journal_verify import verify
 from tests.kit.kill_points import every_kill

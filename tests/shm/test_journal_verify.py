@@ -14,10 +14,10 @@ import pytest
 
 from shm.enums import JournalKind
 from shm.errors import JournalError, JournalLayoutError
-from shm.journal import HEADER_BYTES, Journal, crc32c, read_journal
+from shm.journal import HEADER_BYTES, Journal, crc32c
 from shm.journal_files import file_name, journal_files
 from shm.journal_keeper import KeepPolicy, keep
-from shm.journal_reader import JournalFollower
+from shm.journal_reader import JournalFollower, read_journal
 from shm.journal_seals import SEALS_NAME, line_digest, read_seals
 from shm.journal_verify import REACH_BYTES, Finding, VerifyReport, verify
 

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from shm.dtypes import record_dtype, slot_dtype
 from shm.errors import LayoutError, RingError
 from shm.layout import STRUCTS
-from shm.records import FIELD_NAMES, IntentRecord, MarketRecord, ReportRecord
+from shm.record_fields import FIELD_NAMES
+from shm.records import IntentRecord, MarketRecord, ReportRecord
 from shm.ring import BroadcastRing, Publisher, Subscriber
 from shm.spsc import Consumer, Producer, SpscRing
 from shm.views import ConsumerBorrow, RecordBatch, SubscriberBorrow
@@ -66,16 +67,16 @@ def test_a_record_type_has_the_offsets_of_the_layout(name: str) -> None:
 )
 def test_a_record_type_reads_what_the_record_class_wrote(cls: Any, name: str) -> None:
     written = cls()
-    for number, field in enumerate(FIELD_NAMES[cls], start=1):
+    for number, field in enumerate(FIELD_NAMES[cls.__name__], start=1):
         setattr(written, field, number)
     row = np.frombuffer(written.to_bytes(), record_dtype(name))[0]
-    common = [field for field in FIELD_NAMES[cls] if field in (row.dtype.names or ())]
+    common = [field for field in FIELD_NAMES[cls.__name__] if field in (row.dtype.names or ())]
     assert len(common) >= 10
     assert [int(row[field]) for field in common] == [getattr(written, field) for field in common]
 
 
 def test_arrays_and_nested_structs_keep_their_shape() -> None:
-    intent = np.zeros(3, record_dtype("shm_intent_record"))
+    intent: Any = np.zeros(3, record_dtype("shm_intent_record"))
     assert intent["certificates"].shape == (3, 4)
     assert intent["certificates"]["last_sequence"].dtype == np.int64
     assert np.zeros(2, record_dtype("shm_market_record"))["value"].shape == (2, 4)
@@ -86,11 +87,12 @@ def test_types_that_do_not_fit_are_refused() -> None:
     with pytest.raises(LayoutError, match="no struct"):
         record_dtype("shm_nonsense")
     assert slot_dtype(PAIR, 64).itemsize == 64
-    for bad in (np.dtype("<u8"), np.dtype("(4,)<u8")):
+    bads: list[Any] = [np.dtype("<u8"), np.dtype("(4,)<u8")]
+    for bad in bads:
         with pytest.raises(LayoutError, match="do not stand in slots"):
             slot_dtype(bad, SLOT)
     with pytest.raises(LayoutError, match="Python objects"):
-        slot_dtype(np.dtype(object), 8)
+        slot_dtype(cast("Any", np.dtype(object)), 8)
 
 
 # ---- every way of reading, beside the naive twin ------------------------------------------------
@@ -114,7 +116,8 @@ def read_batch(reader: Any, limit: int) -> list[bytes]:
 
 def read_borrowed(subscriber: Subscriber, limit: int) -> list[bytes]:
     """As a poll of `limit` would: what is behind the wrap comes with the next borrow."""
-    borrow, found = SubscriberBorrow(subscriber, PAIR), []
+    borrow = SubscriberBorrow(subscriber, PAIR)
+    found: list[bytes] = []
     while len(found) < limit:
         part = rows(borrow.borrow(limit - len(found)))
         if not part:
@@ -125,7 +128,8 @@ def read_borrowed(subscriber: Subscriber, limit: int) -> list[bytes]:
 
 
 def take_borrowed(consumer: Consumer, limit: int) -> list[bytes]:
-    borrow, found = ConsumerBorrow(consumer, PAIR), []
+    borrow = ConsumerBorrow(consumer, PAIR)
+    found: list[bytes] = []
     while len(found) < limit and (part := rows(borrow.borrow(limit - len(found)))):
         found += part
     return found

@@ -17,7 +17,7 @@ from actors.runtime.settings import check_role_settings
 from exec.report import counters_of
 from shm.enums import BookState, IntentKind, JournalKind, Side, TradingState, WorkerState
 from shm.errors import JournalFull
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from shm.records import IntentRecord, MarketRecord, ReportRecord
 from tests.simulation.kit import FEED, MAKER, STEP_NS, TRADE, Run
 from tests.simulation.test_engine import Everything, Noting, rebirth

@@ -15,7 +15,7 @@ from actors.runtime.actor import Actor
 from actors.runtime.context import Context, WorkingOrder
 from actors.runtime.host import Host
 from shm.enums import BookState, OrderFlags, ReportKind, Side, TradingState
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from shm.positions import Position
 from shm.records import MarketRecord, ReportRecord
 from tests.simulation.kit import MAKER, STEP_NS, TRADE, Run

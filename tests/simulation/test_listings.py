@@ -13,7 +13,7 @@ from actors.runtime.context import Context
 from actors.strategies.base import Strategy, choose_instruments
 from shm.enums import InstrumentStatus, JournalKind, Side
 from shm.instruments import Instrument
-from shm.journal import read_journal
+from shm.journal_reader import read_journal
 from shm.records import MarketRecord
 from tests.simulation.kit import MAKER, TRADE, Run
 
