@@ -29,9 +29,10 @@ from feeds.message cimport (
 )
 from feeds.publishing cimport (
     C_BOOKS, C_CHECKSUMS, C_FRAMES, RECORD_BOOK, RECORD_STATUS, R_APPLIED, R_CHECKSUM, R_CONTROL, R_CROSSED,
-    R_DEPTH_PENDING, R_DUPLICATE, R_GAP, R_REJECTED, R_UNKNOWN_SYMBOL, FeedPublishing, feed_instrument,
+    R_DEPTH_PENDING, R_DUPLICATE, R_GAP, R_REJECTED, R_UNKNOWN_SYMBOL, FeedPublishing, feed_instrument, follows,
+    publish_entry, stamp, store_top,
 )
-from shm.book cimport BookSlab
+from shm.book cimport BookSlab, touch_stream
 from shm.layout cimport SHM_SYMBOL_BYTES, shm_certificate
 from shm.ring cimport Publisher
 
@@ -280,7 +281,7 @@ cdef class FeedCore(FeedPublishing):
         cdef int result
         if not feed_levels_scale(m, e.price_exponent, e.quantity_exponent):
             return R_REJECTED
-        self._slab.touch_stream_ptr(c.stream, frame_ns)
+        touch_stream(self._slab, c.stream, frame_ns)
         # An update taken out of the session's hands again (line < 0) was noted when it came.
         self.is_late = e.merge != NULL and (self.line < 0 or feed_merge_note(e.merge, <uint32_t>self.line, m))
         if c.state != STATE_LIVE:
@@ -296,20 +297,17 @@ cdef class FeedCore(FeedPublishing):
         elif m.traits & FEED_TRAIT_UNNUMBERED:
             if m.last_sequence < c.last_sequence or (m.last_sequence == c.last_sequence and m.checksum == e.checksum):
                 return R_DUPLICATE
-        elif not self._follows(e):
+        elif not follows(self, e):
             return R_DUPLICATE if m.last_sequence <= c.last_sequence else R_GAP
         result = self._apply(e, frame_ns)
         if result != R_APPLIED:
             return result
         if feed_book_crossed(e.book):
             return R_CROSSED
-        changed = feed_book_refresh(e.book)
-        c.publish_ns = self._now()
-        if changed:
-            self._store_tops(e)
-        else:
-            self._store_head(e)
-        self._publish(e, RECORD_BOOK, frame_ns)
+        feed_book_refresh(e.book)
+        c.publish_ns = stamp(self)
+        store_top(self, e)
+        publish_entry(self, e, RECORD_BOOK, frame_ns)
         self._counts[C_BOOKS] += 1
         return R_APPLIED
 
@@ -370,9 +368,9 @@ cdef class FeedCore(FeedPublishing):
         e.head.certificate.publish_ns = self.virtual_now_ns if self.virtual_now_ns else now_ns
         self._store(e)
         memset(&self._message, 0, sizeof(self._message))
-        self._publish(e, RECORD_STATUS, now_ns)
+        publish_entry(self, e, RECORD_STATUS, now_ns)
         if enters:
-            self._publish(e, RECORD_BOOK, e.head.certificate.data_ns)
+            publish_entry(self, e, RECORD_BOOK, e.head.certificate.data_ns)
         return state
 
     def load_snapshot(self, instrument_id, body, int64_t now_ns):

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint32_t
 
-from feeds.message cimport feed_message, feed_scratch
+from feeds.message cimport feed_message, feed_scratch, feed_shape, feed_values
 
 
 cdef str describe(const feed_message *m, str symbol)
@@ -11,6 +11,8 @@ cdef str describe(const feed_message *m, str symbol)
 
 cdef class Decoder:
     cdef feed_scratch scratch
+    cdef feed_shape shape  # of the updates that the books are made of
+    cdef feed_values values
     cdef readonly bint has_checksum  # its venue may send checksums of the book
     cdef public bint with_ticker_bbo  # best bid and offer of tickers are published
     cdef char depth_name[32]  # the venue's name of the stream the books are made of

@@ -113,6 +113,12 @@ cdef class Decoder:
             raise DecodeError(f"depth stream {name!r} is too long")
         memcpy(self.depth_name, PyBytes_AS_STRING(text), len(text))
         self.depth_bytes = <uint32_t>len(text)
+        self.shape.count = 0  # it may be that of another stream
+
+    @property
+    def has_shape(self):
+        """Whether it has learned how the venue writes its updates: those written so are read faster."""
+        return self.shape.count != 0
 
     cdef bint is_other_depth(self, const char *name, uint32_t count) noexcept nogil:
         return self.depth_bytes != 0 and (count != self.depth_bytes or memcmp(name, self.depth_name, count) != 0)

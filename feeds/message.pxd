@@ -194,6 +194,36 @@ cdef extern from "feeds/native/fields.h" nogil:
     void feed_scratch_free(feed_scratch *scratch)
 
 
+cdef extern from "feeds/native/shape.h" nogil:
+    enum:
+        FEED_S_STRING
+        FEED_S_DIGITS
+        FEED_S_INTEGER
+        FEED_S_SIGNED
+        FEED_S_BIDS
+        FEED_S_ASKS
+        FEED_PARTS_MAX
+
+    ctypedef struct feed_slot:
+        uint32_t form
+        uint32_t number
+        const feed_field *field
+
+    ctypedef struct feed_shape:
+        uint32_t count
+        uint32_t has
+
+    ctypedef struct feed_values:
+        int64_t number[FEED_PARTS_MAX]
+        const char *text
+        uint32_t text_bytes
+        uint32_t level_count[2]
+
+    void feed_scan_restart(feed_scan *s)
+    int feed_shape_read(feed_shape *shape, feed_scan *s, feed_level **levels, feed_values *out)
+    void feed_shape_learn(feed_shape *shape, feed_scan *s, feed_slot *slots, uint32_t count, int extra)
+
+
 cdef extern from "feeds/native/book.h" nogil:
     enum:
         FEED_BOOK_WINDOW

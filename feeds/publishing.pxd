@@ -1,14 +1,21 @@
 # cython: language_level=3
 """C face of the publishing half of the core."""
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 
 from cpython.ref cimport PyObject
 
 from feeds.bells cimport BELLS_RINGS, BellHold
-from feeds.message cimport feed_book, feed_check, feed_item, feed_merge, feed_message, feed_symbols, feed_ticker
-from shm.book cimport BookSlab
+from feeds.message cimport (
+    feed_book, feed_check, feed_item, feed_merge, feed_message, feed_record_begin, feed_symbols, feed_ticker,
+)
+from shm.book cimport BookSlab, store_update
 from shm.layout cimport shm_book_head, shm_market_record
+from shm.ring cimport Publisher, shm_broadcast_publish
+
+
+cdef extern from "shm/native/shm_clock.h" nogil:
+    int64_t shm_now_ns()
 
 
 # What became of a frame (feeds.core.FrameResult), and what else is counted beside it.
@@ -39,6 +46,10 @@ cdef enum:
     RECORD_STATUS = 4
     RECORD_MARK = 5
     RECORD_LIQUIDATION = 6
+
+
+cdef enum:
+    RULE_NEXT = 2  # feeds.continuity.ContinuityRule
 
 
 cdef struct feed_instrument:
@@ -74,12 +85,8 @@ cdef class FeedPublishing:
 
     # Signal the subscribers of these rings, bit i = ring i: what `bells` said is due.
     cdef void signal_rings(self, uint32_t rings) noexcept nogil
-    cdef int64_t _now(self) noexcept nogil
     cdef void _store(self, feed_instrument *e) noexcept nogil
-    cdef void _store_tops(self, feed_instrument *e) noexcept nogil
     cdef void _store_head(self, feed_instrument *e) noexcept nogil
-    cdef void _emit(self, feed_instrument *e, const shm_market_record *record) noexcept nogil
-    cdef void _publish(self, feed_instrument *e, int kind, int64_t frame_ns) noexcept nogil
     cdef int _on_trades(self, feed_instrument *e, int64_t frame_ns) noexcept nogil
     cdef int _on_liquidations(self, int64_t frame_ns) noexcept nogil
     cdef int _on_bbo(self, feed_instrument *e, int64_t frame_ns) noexcept nogil
@@ -87,8 +94,54 @@ cdef class FeedPublishing:
     cdef int _on_ticker(self, feed_instrument *e, int64_t frame_ns) noexcept nogil
     cdef uint32_t _keep_new(self, feed_instrument *e, feed_item *items, uint32_t count) noexcept nogil
     cdef feed_instrument *_get(self, object instrument_id) except NULL
-    cdef bint _follows(self, feed_instrument *e) noexcept nogil
     cdef int _place(self, feed_instrument *e) noexcept nogil
     cdef void _emit_item(self, feed_instrument *e, const feed_item *item, int kind, int64_t frame_ns) noexcept nogil
     cdef void _emit_bbo(self, feed_instrument *e, const int64_t *value, int64_t frame_ns) noexcept nogil
     cdef void _emit_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil
+
+
+# What is done for each update stands here to be inlined: calls into other modules cost as much as what they do.
+
+cdef inline int64_t stamp(FeedPublishing f) noexcept nogil:
+    return f.virtual_now_ns if f.virtual_now_ns else shm_now_ns()
+
+
+# Whether a depth update is the next one by the venue's rule.
+cdef inline bint follows(FeedPublishing f, const feed_instrument *e) noexcept nogil:
+    if f._rule == RULE_NEXT:
+        return f._message.first_sequence == e.head.certificate.last_sequence + 1
+    return f._message.previous_sequence == e.head.certificate.last_sequence
+
+
+# Stores the certificate and what of the top the last refresh changed; the slab holds the rest.
+cdef inline void store_top(FeedPublishing f, feed_instrument *e) noexcept nogil:
+    e.head.bid_count = e.book.side[0].top_count
+    e.head.ask_count = e.book.side[1].top_count
+    if store_update(f._slab, e.head.certificate.instrument_id, &e.head, e.book.side[0].top, e.book.side[0].kept,
+                    e.book.side[0].until, e.book.side[1].top, e.book.side[1].kept, e.book.side[1].until) != 0:
+        f._store(e)
+
+
+cdef inline void emit(FeedPublishing f, const feed_instrument *e, const shm_market_record *record) noexcept nogil:
+    shm_broadcast_publish((<Publisher>f._rings[e.ring]).raw, record, 1)
+    if not f.is_batching or f.bells.c_owe(e.ring, record.publish_ns):
+        (<Publisher>f._rings[e.ring]).signal()
+
+
+# Publishes a BOOK or STATUS record of what the entry holds.
+cdef inline void publish_entry(FeedPublishing f, const feed_instrument *e, int kind, int64_t frame_ns) noexcept nogil:
+    cdef shm_market_record record
+    feed_record_begin(&record, &e.head.certificate, &f._message, <uint16_t>kind, frame_ns, 0)
+    record.last_sequence = e.head.certificate.last_sequence
+    record.publish_ns = e.head.certificate.publish_ns
+    record.venue_utc_ns = e.head.certificate.venue_utc_ns
+    record.flags = 0
+    record.bid_count = e.head.bid_count
+    record.ask_count = e.head.ask_count
+    if record.bid_count:
+        record.value[0] = e.book.side[0].top[0].price_units
+        record.value[1] = e.book.side[0].top[0].quantity_units
+    if record.ask_count:
+        record.value[2] = e.book.side[1].top[0].price_units
+        record.value[3] = e.book.side[1].top[0].quantity_units
+    emit(f, e, &record)

@@ -20,16 +20,15 @@ from feeds.message cimport (
     feed_record_item, feed_record_mark, feed_side, feed_side_count, feed_side_read, feed_symbols_find, feed_ticker,
     feed_ticker_take, feed_totals_add, feed_value_scale,
 )
-from shm.clock cimport c_now_ns
+from shm.book cimport touch_stream
 from shm.layout cimport shm_certificate, shm_level, shm_market_record
 from shm.ring cimport Publisher
 
+from feeds.continuity import ContinuityRule
 from feeds.errors import FeedError
 from shm.enums import RecordKind
 
-cdef enum:
-    RULE_NEXT = 2  # feeds.continuity.ContinuityRule
-
+assert RULE_NEXT == ContinuityRule.NEXT
 assert (RECORD_BOOK, RECORD_BBO, RECORD_TRADE, RECORD_STATUS, RECORD_MARK, RECORD_LIQUIDATION) == tuple(RecordKind)[:6]
 
 
@@ -47,12 +46,6 @@ cdef class FeedPublishing:
             raise FeedError(f"instrument {instrument_id} is not in this feed")
         return self._instruments[number]
 
-    cdef bint _follows(self, feed_instrument *e) noexcept nogil:
-        """Whether a depth update is the next one by the venue's rule."""
-        if self._rule == RULE_NEXT:
-            return self._message.first_sequence == e.head.certificate.last_sequence + 1
-        return self._message.previous_sequence == e.head.certificate.last_sequence
-
     cdef int _place(self, feed_instrument *e) noexcept nogil:
         """Says where a depth message of several lines stands: APPLIED = it is the next one, else what it is."""
         cdef feed_message *m = &self._message
@@ -69,7 +62,7 @@ cdef class FeedPublishing:
                 return R_LATE
             return R_APPLIED
         where = feed_merge_place(
-            e.merge, line, m, c.last_sequence, c.venue_utc_ns, self._follows(e), self.allows_overlap, self.is_late
+            e.merge, line, m, c.last_sequence, c.venue_utc_ns, follows(self, e), self.allows_overlap, self.is_late
         )
         if where == FEED_MERGE_TAKE:
             return R_APPLIED
@@ -121,57 +114,20 @@ cdef class FeedPublishing:
         if e.merge != NULL:
             e.merge.parked = count
 
-    cdef int64_t _now(self) noexcept nogil:
-        return self.virtual_now_ns if self.virtual_now_ns else c_now_ns()
-
     cdef void _store(self, feed_instrument *e) noexcept nogil:
         e.head.bid_count = e.book.side[0].top_count
         e.head.ask_count = e.book.side[1].top_count
         self._slab.store_ptr(e.head.certificate.instrument_id, &e.head, e.book.side[0].top, e.book.side[1].top)
 
-    cdef void _store_tops(self, feed_instrument *e) noexcept nogil:
-        """Stores what the last refresh changed; the slab holds the rest."""
-        cdef feed_side *bid = &e.book.side[0]
-        cdef feed_side *ask = &e.book.side[1]
-        e.head.bid_count = bid.top_count
-        e.head.ask_count = ask.top_count
-        if self._slab.store_part_ptr(e.head.certificate.instrument_id, &e.head, bid.top, bid.kept, bid.until, ask.top,
-                                     ask.kept, ask.until) != 0:
-            self._store(e)
-
     cdef void _store_head(self, feed_instrument *e) noexcept nogil:
-        # The levels in the slab are the ones of the top already: most diffs change only what lies deeper.
         if self._slab.store_head_ptr(e.head.certificate.instrument_id, &e.head) != 0:
             self._store(e)
-
-    cdef void _emit(self, feed_instrument *e, const shm_market_record *record) noexcept nogil:
-        (<Publisher>self._rings[e.ring]).publish_quiet_ptr(record)
-        if not self.is_batching or self.bells.c_owe(e.ring, record.publish_ns):
-            (<Publisher>self._rings[e.ring]).signal()
 
     cdef void signal_rings(self, uint32_t rings) noexcept nogil:
         cdef int ring
         for ring in range(BELLS_RINGS):
             if rings >> ring & 1:
                 (<Publisher>self._rings[ring]).signal()
-
-    cdef void _publish(self, feed_instrument *e, int kind, int64_t frame_ns) noexcept nogil:
-        """Publishes a BOOK or STATUS record of what the entry holds."""
-        cdef shm_market_record record
-        feed_record_begin(&record, &e.head.certificate, &self._message, <uint16_t>kind, frame_ns, 0)
-        record.last_sequence = e.head.certificate.last_sequence
-        record.publish_ns = e.head.certificate.publish_ns
-        record.venue_utc_ns = e.head.certificate.venue_utc_ns
-        record.flags = 0
-        record.bid_count = e.head.bid_count
-        record.ask_count = e.head.ask_count
-        if record.bid_count:
-            record.value[0] = e.book.side[0].top[0].price_units
-            record.value[1] = e.book.side[0].top[0].quantity_units
-        if record.ask_count:
-            record.value[2] = e.book.side[1].top[0].price_units
-            record.value[3] = e.book.side[1].top[0].quantity_units
-        self._emit(e, &record)
 
     cdef int _on_trades(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
         cdef feed_message *m = &self._message
@@ -215,9 +171,9 @@ cdef class FeedPublishing:
 
     cdef void _emit_item(self, feed_instrument *e, const feed_item *item, int kind, int64_t frame_ns) noexcept nogil:
         cdef shm_market_record record
-        feed_record_begin(&record, &e.head.certificate, &self._message, <uint16_t>kind, frame_ns, self._now())
+        feed_record_begin(&record, &e.head.certificate, &self._message, <uint16_t>kind, frame_ns, stamp(self))
         feed_record_item(&record, item)
-        self._emit(e, &record)
+        emit(self, e, &record)
 
     cdef int _on_liquidations(self, int64_t frame_ns) noexcept nogil:
         """Publishes those of instruments that are here: the stream tells all of the venue's."""
@@ -252,7 +208,7 @@ cdef class FeedPublishing:
             if not feed_value_scale(m, &m.value[i], e.quantity_exponent if i & 1 else e.price_exponent, &value[i]):
                 return R_REJECTED
         # The top of book travels on the connection of the depth: both prove that it lives.
-        self._slab.touch_stream_ptr(e.head.certificate.stream, frame_ns)
+        touch_stream(self._slab, e.head.certificate.stream, frame_ns)
         if e.merge != NULL and feed_merge_bbo_late(e.merge, m, memcmp(e.ticker.value, value, sizeof(value)) == 0):
             return R_LATE
         memcpy(e.ticker.value, value, sizeof(value))
@@ -262,9 +218,9 @@ cdef class FeedPublishing:
 
     cdef void _emit_bbo(self, feed_instrument *e, const int64_t *value, int64_t frame_ns) noexcept nogil:
         cdef shm_market_record record
-        feed_record_begin(&record, &e.head.certificate, &self._message, RECORD_BBO, frame_ns, self._now())
+        feed_record_begin(&record, &e.head.certificate, &self._message, RECORD_BBO, frame_ns, stamp(self))
         feed_record_bbo(&record, value)
-        self._emit(e, &record)
+        emit(self, e, &record)
         self._counts[C_BBOS] += 1
 
     cdef int _on_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
@@ -283,9 +239,9 @@ cdef class FeedPublishing:
 
     cdef void _emit_mark(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:
         cdef shm_market_record record
-        feed_record_begin(&record, &e.head.certificate, &self._message, RECORD_MARK, frame_ns, self._now())
+        feed_record_begin(&record, &e.head.certificate, &self._message, RECORD_MARK, frame_ns, stamp(self))
         feed_record_mark(&record, &e.ticker)
-        self._emit(e, &record)
+        emit(self, e, &record)
         self._counts[C_MARKS] += 1
 
     cdef int _on_ticker(self, feed_instrument *e, int64_t frame_ns) noexcept nogil:

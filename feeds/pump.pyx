@@ -14,6 +14,7 @@ from feeds.anomaly cimport FEED_FOUND_ANOMALY, FEED_FOUND_JUMP, FEED_FOUND_VOLUM
 from feeds.core cimport FeedCore
 from feeds.message cimport FEED_LINES_MAX, FEED_TRADE, feed_book_refresh
 from feeds.publishing cimport C_FRAMES, feed_instrument
+from shm.book cimport touch_stream
 from shm.layout cimport shm_level
 from feeds.errors import FeedError
 from shm.enums import BookReason, BookState
@@ -94,7 +95,7 @@ cdef class FramePump:
         core.is_batching = False
         if result != CONTROL:  # an answer to a ping says nothing of the streams
             c.alive_ns = frame_ns
-            core._slab.touch_stream_ptr(c.stream, frame_ns)
+            touch_stream(core._slab, c.stream, frame_ns)
         number = core.instrument_id
         venue_utc_ns = core.venue_utc_ns
         if result <= PUBLISHED:

@@ -29,12 +29,9 @@ cdef extern from "shm/native/shm_book.h" nogil:
     void shm_book_store(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
                         const shm_level *asks)
     int shm_book_store_head(void *entry, const shm_book_head *head)
-    int shm_book_store_part(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
-                            uint32_t bid_from, uint32_t bid_to, const shm_level *asks, uint32_t ask_from, uint32_t ask_to)
     int shm_book_load_front(const void *entry, void *out, size_t size_bytes)
     int shm_book_load(const void *entry, uint32_t depth, shm_book_head *head, shm_level *bids,
                       uint32_t bid_limit, shm_level *asks, uint32_t ask_limit)
-    void shm_stream_touch(shm_stream *stream, int64_t now_ns)
     int64_t shm_stream_alive_ns(const shm_stream *stream)
 
 cdef enum:
@@ -224,17 +221,6 @@ cdef class BookSlab:
             return NO_INSTRUMENT
         return shm_book_store_head(self.entries + instrument_id * self.entry_bytes, head)
 
-    cdef int store_part_ptr(
-        self, uint32_t instrument_id, const shm_book_head *head, const shm_level *bids, uint32_t bid_from,
-        uint32_t bid_to, const shm_level *asks, uint32_t ask_from, uint32_t ask_to
-    ) noexcept nogil:
-        if instrument_id >= self.writable_entries:
-            return NO_INSTRUMENT
-        return shm_book_store_part(
-            self.entries + instrument_id * self.entry_bytes, self.depth, head, bids, bid_from, bid_to, asks,
-            ask_from, ask_to
-        )
-
     cdef int load_certificate_ptr(self, uint32_t instrument_id, shm_certificate *out) noexcept nogil:
         if instrument_id >= self.capacity:
             return NO_INSTRUMENT
@@ -260,8 +246,7 @@ cdef class BookSlab:
         )
 
     cdef void touch_stream_ptr(self, uint32_t stream, int64_t now_ns) noexcept nogil:
-        if stream < self.writable_streams:
-            shm_stream_touch(self.stream_table + stream, now_ns)
+        touch_stream(self, stream, now_ns)
 
     cdef int64_t stream_alive_ptr(self, uint32_t stream) noexcept nogil:
         return shm_stream_alive_ns(self.stream_table + stream) if stream < self.streams else 0

@@ -58,8 +58,6 @@ cdef class Publisher:
     cdef bint owes_wake
     # One record of slot_bytes; returns its sequence and signals.
     cdef uint64_t publish_ptr(self, const void* record) noexcept nogil
-    # The same without the signal: call signal() once behind a batch.
-    cdef uint64_t publish_quiet_ptr(self, const void* record) noexcept nogil
     # `count` records of slot_bytes each; returns the last sequence and signals.
     cdef uint64_t publish_many_ptr(self, const void* records, uint64_t count) noexcept nogil
     cdef void signal(self) noexcept nogil

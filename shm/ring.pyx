@@ -254,9 +254,6 @@ cdef class Publisher:
     cdef void signal(self) noexcept nogil:
         signal_subscribers(self.bells, self.raw, &self.owes_wake)
 
-    cdef uint64_t publish_quiet_ptr(self, const void* record) noexcept nogil:
-        return shm_broadcast_publish(self.raw, record, 1)
-
     cdef uint64_t publish_ptr(self, const void* record) noexcept nogil:
         cdef uint64_t sequence = shm_broadcast_publish(self.raw, record, 1)
         signal_subscribers(self.bells, self.raw, &self.owes_wake)

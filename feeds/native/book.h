@@ -232,14 +232,8 @@ static inline int64_t feed_side_quantity(const feed_book *b, const feed_side *d,
 
 /* How many of the first levels of a top stand below `key`. */
 static inline uint32_t feed_levels_below(const shm_level *top, uint32_t count, int s, int64_t key) {
-    const shm_level *at = top;
-    uint32_t n = count;
-    while (n > 1) {
-        uint32_t half = n / 2;
-        at += half & -(uint32_t)(feed_key(s, at[half - 1].price_units) < key);
-        n -= half;
-    }
-    return (uint32_t)(at - top) + (uint32_t)(n == 1 && feed_key(s, at->price_units) < key);
+    if (s) return feed_rows_before(&top->price_units, count, key, 0);
+    return key == INT64_MIN ? 0 : feed_rows_before(&top->price_units, count, -key, 1);
 }
 
 static inline uint32_t feed_side_count(const feed_side *d) {
@@ -386,8 +380,17 @@ static inline int feed_levels_scale(feed_message *m, uint32_t price_exponent, ui
     for (int s = 0; s < 2; s++) {
         feed_level *level = m->levels[s];
         for (uint32_t i = 0, n = m->level_count[s]; i < n; i++) {
-            if (FEED_LIKELY(level[i].price_decimals == price_exponent && level[i].quantity_decimals == quantity_exponent))
-                continue;
+            /* No branch on the decimals: how many zeros a venue leaves out can not be predicted. */
+            const uint32_t up = price_exponent - level[i].price_decimals, more = quantity_exponent - level[i].quantity_decimals;
+            if (FEED_LIKELY(up <= 18 && more <= 18)) {
+                int64_t price, quantity;
+                if (FEED_LIKELY(!__builtin_mul_overflow(level[i].price, feed_pow10[up], &price) &
+                                !__builtin_mul_overflow(level[i].quantity, feed_pow10[more], &quantity))) {
+                    level[i].price = price;
+                    level[i].quantity = quantity;
+                    continue;
+                }
+            }
             if (feed_scale(&level[i].price, level[i].price_decimals, price_exponent) &&
                 feed_scale(&level[i].quantity, level[i].quantity_decimals, quantity_exponent))
                 continue;

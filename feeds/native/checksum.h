@@ -224,18 +224,6 @@ static inline int feed_check_fill(const feed_book *b, feed_check *c, int s, uint
     return 1;
 }
 
-/* How many of the first lines stand below `key`. */
-static inline uint32_t feed_lines_below(const feed_piece *line, uint32_t count, int64_t key) {
-    const feed_piece *at = line;
-    uint32_t n = count;
-    while (n > 1) {
-        uint32_t half = n / 2;
-        at += half & -(uint32_t)(at[half - 1].key < key);
-        n -= half;
-    }
-    return (uint32_t)(at - line) + (uint32_t)(n == 1 && at->key < key);
-}
-
 /* Brings the lines of the few levels that were touched up to date, like feed_top_mend. */
 static inline int feed_check_mend(const feed_book *b, feed_check *c, int s, uint32_t price_exponent,
                                   uint32_t quantity_exponent) {
@@ -244,7 +232,7 @@ static inline int feed_check_mend(const feed_book *b, feed_check *c, int s, uint
     int more = c->threshold[s] != INT64_MAX; /* levels may stand behind the last */
     for (uint32_t i = 0; i < c->touched[s].count; i++) {
         const int64_t key = c->touched[s].key[i], quantity = feed_side_quantity(b, &b->side[s], key);
-        const uint32_t at = feed_lines_below(line, count, key);
+        const uint32_t at = feed_rows_before(&line->key, count, key, 0);
         const int there = at < count && line[at].key == key;
         if (!quantity) {
             if (there) feed_rows_close(line, at, --count);

@@ -99,8 +99,8 @@ FEED_CRC_TARGET static uint32_t feed_crc_by_folding(const unsigned char *b) {
     return (uint32_t)_mm_extract_epi32(_mm_xor_si128(z, _mm_clmulepi64_si128(q, barrett, 0x00)), 1);
 }
 
-FEED_CRC_TARGET static uint64_t feed_crc_sum_folded(const feed_piece *first, uint32_t firsts, const feed_piece *second,
-                                                    uint32_t seconds, uint32_t *behind) {
+FEED_CRC_TARGET static uint64_t feed_crc_sum_folded(uint32_t from, const feed_piece *first, uint32_t firsts,
+                                                    const feed_piece *second, uint32_t seconds) {
     __m128i sum = _mm_setzero_si128();
     uint32_t n = 0;
     for (uint32_t i = firsts > seconds ? firsts : seconds; i-- > 0;) {
@@ -115,7 +115,7 @@ FEED_CRC_TARGET static uint64_t feed_crc_sum_folded(const feed_piece *first, uin
             n += first[i].bytes;
         }
     }
-    *behind = n;
+    sum = _mm_xor_si128(sum, _mm_clmulepi64_si128(_mm_cvtsi32_si128((int)from), _mm_cvtsi32_si128((int)feed_crc_power[n]), 0));
     return (uint64_t)_mm_cvtsi128_si64(sum);
 }
 #endif
@@ -136,10 +136,7 @@ static inline uint32_t feed_crc_pieces(uint32_t from, const feed_piece *first, u
     uint64_t sum = 0;
     uint32_t n = 0;
 #ifdef FEED_CRC_FOLDS
-    if (feed_crc_folds) {
-        sum = feed_crc_sum_folded(first, firsts, second, seconds, &n);
-        return feed_crc_reduce(sum ^ feed_crc_times(from, feed_crc_power[n]));
-    }
+    if (feed_crc_folds) return feed_crc_reduce(feed_crc_sum_folded(from, first, firsts, second, seconds));
 #endif
     for (uint32_t i = firsts > seconds ? firsts : seconds; i-- > 0;) {
         if (i < seconds) {

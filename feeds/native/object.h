@@ -337,11 +337,7 @@ static inline int feed_read_frame(feed_scan *s, const feed_keymap *map, feed_obj
 
 /* Copies a frame into the padded buffer and readies the scanner; 0 with an error set when it can not. */
 static inline int feed_begin(feed_scratch *scratch, feed_scan *s, const char *p, int64_t n) {
-    s->error.code = FEED_OK;
-    s->error.field = "message";
-    s->error.index = -1;
-    s->error.offset = 0;
-    s->padded = 0;
+    feed_scan_restart(s);
     s->begin = s->end = NULL;
     if (n < 0 || n > (int64_t)FEED_FRAME_MAX) {
         s->error.code = FEED_E_SIZE;

@@ -20,7 +20,7 @@
 #define FEED_DECIMALS_MAX 1000u
 
 #if defined(__GNUC__)
-#define FEED_COLD __attribute__((noinline, cold))
+#define FEED_COLD __attribute__((noinline, cold, unused))
 #define FEED_LIKELY(x) __builtin_expect(!!(x), 1)
 #else
 #define FEED_COLD
@@ -43,6 +43,15 @@ static FEED_COLD const char *feed_fail(feed_scan *s, int code, const char *at, c
         s->error.index = -1;
     }
     return NULL;
+}
+
+/* As at the begin of a frame: nothing found yet. */
+static inline void feed_scan_restart(feed_scan *s) {
+    s->error.code = FEED_OK;
+    s->error.field = "message";
+    s->error.index = -1;
+    s->error.offset = 0;
+    s->padded = 0;
 }
 
 static inline const char *feed_ws(const char *p) {

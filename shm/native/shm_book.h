@@ -59,18 +59,20 @@ static inline int shm_book_store_head(void *entry, const shm_book_head *head) {
     return SHM_BOOK_OK;
 }
 
-/* Rewrites the head, the bids from `bid_from` to before `bid_to` and the asks likewise; the others stand, and whatever
- * lies behind the head's counts means nothing. For the same writer, and with the same refusal, as shm_book_store_head. */
-static inline int shm_book_store_part(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
-                                      uint32_t bid_from, uint32_t bid_to, const shm_level *asks, uint32_t ask_from,
-                                      uint32_t ask_to) {
+/* Rewrites the certificate, the counts, the bids from `bid_from` to before `bid_to` and the asks likewise; the trade totals
+ * and the other levels stand, and whatever lies behind the counts means nothing. For the same writer, and with the same
+ * refusal, as shm_book_store_head. */
+static inline int shm_book_store_update(void *entry, uint32_t depth, const shm_book_head *head, const shm_level *bids,
+                                        uint32_t bid_from, uint32_t bid_to, const shm_level *asks, uint32_t ask_from,
+                                        uint32_t ask_to) {
     shm_seqlock *lock = (shm_seqlock *)entry;
     unsigned char *at = (unsigned char *)entry + sizeof(shm_seqlock);
     if ((shm_load_relaxed(&lock->count) & 1) || head->bid_count > depth || head->ask_count > depth || bid_to > depth ||
         ask_to > depth)
         return SHM_BOOK_BUSY;
     uint64_t odd = shm_seqlock_store_begin(lock);
-    shm_words_in(at, head, sizeof(*head));
+    shm_words_in(at, &head->certificate, sizeof(head->certificate));
+    shm_words_in(at + offsetof(shm_book_head, bid_count), &head->bid_count, sizeof(*head) - offsetof(shm_book_head, bid_count));
     at += sizeof(*head);
     if (bid_from < bid_to)
         shm_words_in(at + (size_t)bid_from * sizeof(shm_level), bids + bid_from,

@@ -202,6 +202,10 @@ def test_trades_are_published_and_summed_by_aggressor() -> None:
     assert (totals.buy_notional, totals.sell_notional) == (6_180_030, 5 * 6_180_030)
     assert (totals.last_trade_id, totals.last_price_units) == (72, 6_180_030)
     assert held.bids[0] == (6_180_020, 5)
+    assert bench.core.on_frame(depth_frame(11, 15, 10, [(6_180_020, 9)], []), 9) == FrameResult.APPLIED
+    held = bench.slab.load(1)
+    assert held is not None
+    assert (held.totals, held.certificate.last_sequence) == (totals, 15), "an update leaves them as they are"
 
 
 def test_trades_nobody_made_are_published_but_not_summed() -> None:

@@ -55,7 +55,7 @@ def test_the_book_equals_a_dict_after_every_frame(
         assert_equal(bench, naive)
 
 
-@given(st.sampled_from([1, 4, 32]), frames(10))
+@given(st.sampled_from([1, 4, 32, 100]), frames(10))
 @settings(max_examples=60, deadline=None)
 def test_the_slab_holds_the_top_of_the_book_after_every_applied_frame(
     depth: int, updates: list[tuple[list[Level], list[Level]]]

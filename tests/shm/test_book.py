@@ -6,6 +6,7 @@ import mmap
 import os
 import signal
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,13 +151,15 @@ def test_a_reader_refuses_arrays_it_can_not_fill() -> None:
         for pair in ((good, bad), (bad, good)):
             with pytest.raises(RecordError, match="shape"):
                 BookReader(slab, *pair)
-    others = (np.zeros((4, 2), np.int32), np.zeros((4, 2)), np.zeros((4, 2), ">i8"), frozen, good[:, ::-1])
-    for bad in others:
-        for pair in ((good, bad), (bad, good)):
+    others: tuple[Any, ...] = (
+        np.zeros((4, 2), np.int32), np.zeros((4, 2)), np.zeros((4, 2), ">i8"), frozen, good[:, ::-1],
+    )  # fmt: skip
+    for other in others:
+        for pair in ((good, other), (other, good)):
             with pytest.raises(ValueError):
                 BookReader(slab, *pair)
     with pytest.raises(ValueError):
-        slab.load_into(0, good, np.zeros((4, 2), np.float64))  # type: ignore[arg-type]
+        slab.load_into(0, good, np.zeros((4, 2), np.float64))
     good.resize((2, 2), refcheck=False)  # nothing holds it after the refusals
 
 

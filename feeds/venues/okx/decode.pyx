@@ -7,81 +7,35 @@ Source: OKX API v5, "WS / Order book channel", "WS / Trades channel", "WS / All 
 "instId"}, "action", "data": [...]}; keys may come in any order, those not listed here are checked as JSON and read over.
 """
 
+from libc.stdint cimport INT64_MAX
 from libc.string cimport memcmp, memset
 
 from feeds.message cimport (
-    FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_ITEMS, FEED_E_LEVELS, FEED_E_MEMORY, FEED_E_MISSING, FEED_E_PRICE,
-    FEED_E_RANGE, FEED_E_SEQUENCE, FEED_E_SYMBOL, FEED_E_TYPE, FEED_E_UNRECOGNIZED, FEED_ITEMS_MAX, FEED_LIQUIDATION,
-    FEED_SNAPSHOT, FEED_T_ARRAY, FEED_T_LEVELS, FEED_T_OBJECT, FEED_T_STRING, FEED_TICK_ASK, FEED_TICK_ASK_QUANTITY,
-    FEED_TICK_BID, FEED_TICK_BID_QUANTITY, FEED_TICK_FUNDING, FEED_TICK_INDEX, FEED_TICK_MARK, FEED_TICK_RATE, FEED_TICKER,
-    FEED_TRADE, FEED_TRAIT_CHECKSUM, FEED_TRAIT_INDEX, FEED_TRAIT_PADDED, FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED,
-    feed_begin, feed_decimal, feed_enter, feed_fail, feed_field, feed_has, feed_is_text, feed_items, feed_key_add,
-    feed_leave, feed_message_reset, feed_next_object, feed_object_reset, feed_over_value, feed_resume, feed_want,
-    feed_want_decimal, feed_want_digits, feed_want_integer, feed_want_ms_text, feed_want_signed,
+    FEED_BBO, FEED_CONTROL, FEED_DEPTH, FEED_E_ITEMS, FEED_E_LEVELS, FEED_E_MEMORY, FEED_E_MISSING,
+    FEED_E_PRICE, FEED_E_RANGE, FEED_E_SEQUENCE, FEED_E_SYMBOL, FEED_E_TYPE, FEED_E_UNRECOGNIZED,
+    FEED_ITEMS_MAX, FEED_LIQUIDATION, FEED_SNAPSHOT, FEED_S_ASKS, FEED_S_BIDS, FEED_S_DIGITS, FEED_S_INTEGER,
+    FEED_S_SIGNED, FEED_S_STRING, FEED_TICKER, FEED_TICK_ASK, FEED_TICK_ASK_QUANTITY, FEED_TICK_BID,
+    FEED_TICK_BID_QUANTITY, FEED_TICK_FUNDING, FEED_TICK_INDEX, FEED_TICK_MARK, FEED_TICK_RATE, FEED_TRADE,
+    FEED_TRAIT_CHECKSUM, FEED_TRAIT_INDEX, FEED_TRAIT_PADDED, FEED_TRAIT_SNAPSHOT, FEED_TRAIT_UNNUMBERED,
+    FEED_T_ARRAY, FEED_T_LEVELS, FEED_T_OBJECT, FEED_T_STRING, feed_begin, feed_decimal, feed_enter,
+    feed_fail, feed_field, feed_has, feed_is_text, feed_items, feed_key_add, feed_leave, feed_message_reset,
+    feed_next_object, feed_object_reset, feed_over_value, feed_resume, feed_scan_restart, feed_shape_learn,
+    feed_shape_read, feed_slot, feed_values, feed_want, feed_want_decimal, feed_want_digits,
+    feed_want_integer, feed_want_ms_text, feed_want_signed,
 )
 
-# Field numbers in the order of the keys below.
-cdef enum:
-    K_ARG = 1
-    K_DATA
-    K_ACTION
-    K_EVENT
-    K_CODE
-
+# The numbers of these keys stand in decode.pxd, in this order.
 cdef tuple OUTER_KEYS = (b"arg", b"data", b"action", b"event", b"code")
 
-cdef enum:
-    A_CHANNEL = 1
-    A_SYMBOL
-
 cdef tuple ARG_KEYS = (b"channel", b"instId")
-
-cdef enum:
-    D_BIDS = 1
-    D_ASKS
-    D_TIME
-    D_CHECKSUM
-    D_SEQUENCE
-    D_PREVIOUS
-    D_SYMBOL
-    D_TRADE_ID
-    D_PRICE
-    D_SIZE
-    D_SIDE
-    D_BID
-    D_BID_SIZE
-    D_ASK
-    D_ASK_SIZE
-    D_MARK
-    D_INDEX
-    D_RATE
-    D_FUNDING_TIME
-    D_DETAILS
 
 cdef tuple DATA_KEYS = (b"bids", b"asks", b"ts", b"checksum", b"seqId", b"prevSeqId", b"instId", b"tradeId", b"px", b"sz",
                         b"side", b"bidPx", b"bidSz", b"askPx", b"askSz", b"markPx", b"idxPx", b"fundingRate",
                         b"fundingTime", b"details")
 
-cdef enum:
-    L_PRICE = 1
-    L_SIZE
-    L_SIDE
-    L_TIME
-
 cdef tuple DETAIL_KEYS = (b"bkPx", b"sz", b"side", b"ts")
 
-cdef enum:
-    CH_OTHER = 0
-    CH_DEPTH  # whole books and updates
-    CH_WHOLE  # whole books of a few levels only
-    CH_BBO
-    CH_TRADES
-    CH_TICKER
-    CH_INDEX
-    CH_LIQUIDATIONS
-
-cdef enum:
-    LEVEL_EXTRA = 2  # behind price and quantity: a field that is always "0", and the number of orders
+cdef int64_t MS_MAX = INT64_MAX // 1000000
 
 
 # The names must outlive every keymap that points to their bytes.
@@ -121,9 +75,60 @@ cdef class OkxDecoder(Decoder):
             if n == 4 and memcmp(s.begin, "pong", 4) == 0:
                 out.kind = FEED_CONTROL  # "Connect": the answer to the text "ping" is the text "pong"
             else:
-                good = self._frame(out)
+                good = self._as_last(out)
+                if not good:
+                    good = self._frame(out)
+                    if good and out.kind == FEED_DEPTH:
+                        self._learn(out)
         out.error = s.error
         return 0 if good else s.error.code
+
+    cdef bint _as_last(self, feed_message *out) noexcept nogil:
+        """Reads an update that is written as the last one was; False = it is not, and nothing is said about it."""
+        cdef feed_scan *s = &self.scan
+        cdef feed_values *v = &self.values
+        cdef uint32_t has = self.shape.has
+        cdef int64_t checksum = 0
+        if self.shape.count == 0 or not feed_shape_read(&self.shape, s, self.scratch.levels, v):
+            return False
+        if has >> V_CHECKSUM & 1:
+            checksum = v.number[V_CHECKSUM]
+        if (v.number[V_TIME] > MS_MAX or checksum < CHECKSUM_MIN or checksum > CHECKSUM_MAX
+                or (v.number[V_PREVIOUS] < 0 if has >> V_SEQUENCE & 1 else checksum == 0)):
+            feed_scan_restart(s)  # what is wrong with it is found key by key
+            return False
+        out.symbol = v.text
+        out.symbol_bytes = v.text_bytes
+        out.venue_utc_ns = v.number[V_TIME] * 1000000
+        self._set_levels(out, v.level_count)
+        self._set_checksum(out, checksum)
+        if has >> V_SEQUENCE & 1:
+            out.first_sequence = out.last_sequence = v.number[V_SEQUENCE]
+            out.previous_sequence = v.number[V_PREVIOUS]
+        else:
+            out.traits |= FEED_TRAIT_UNNUMBERED
+            out.last_sequence = v.number[V_TIME]
+        return True
+
+    cdef void _learn(self, const feed_message *out) noexcept nogil:
+        """Learns how an update is written. Not of one that names its instrument twice: the two would have to be compared."""
+        cdef feed_object *o = &self.data
+        cdef feed_slot slots[7]
+        cdef uint32_t count = 4
+        if self.channel != CH_DEPTH or out.traits & FEED_TRAIT_SNAPSHOT or feed_has(o, D_SYMBOL):
+            return
+        slots[0] = feed_slot(FEED_S_STRING, V_SYMBOL, &self.arg.field[A_SYMBOL])
+        slots[1] = feed_slot(FEED_S_DIGITS, V_TIME, &o.field[D_TIME])
+        slots[2] = feed_slot(FEED_S_BIDS, V_BIDS, &o.field[D_BIDS])
+        slots[3] = feed_slot(FEED_S_ASKS, V_ASKS, &o.field[D_ASKS])
+        if feed_has(o, D_CHECKSUM):
+            slots[count] = feed_slot(FEED_S_SIGNED, V_CHECKSUM, &o.field[D_CHECKSUM])
+            count += 1
+        if feed_has(o, D_SEQUENCE):
+            slots[count] = feed_slot(FEED_S_INTEGER, V_SEQUENCE, &o.field[D_SEQUENCE])
+            slots[count + 1] = feed_slot(FEED_S_SIGNED, V_PREVIOUS, &o.field[D_PREVIOUS])
+            count += 2
+        feed_shape_learn(&self.shape, &self.scan, slots, count, LEVEL_EXTRA)
 
     cdef bint _frame(self, feed_message *out) noexcept nogil:
         cdef feed_scan *s = &self.scan
@@ -234,23 +239,14 @@ cdef class OkxDecoder(Decoder):
         if not (feed_want(s, &self.data_map, o, D_BIDS, FEED_T_LEVELS)
                 and feed_want(s, &self.data_map, o, D_ASKS, FEED_T_LEVELS)):
             return False
-        out.levels[0] = self.scratch.levels[0]
-        out.levels[1] = self.scratch.levels[1]
-        out.level_count[0] = o.level_count[0]
-        out.level_count[1] = o.level_count[1]
-        out.level_field[0] = "bids"
-        out.level_field[1] = "asks"
-        if s.padded:
-            out.traits |= FEED_TRAIT_PADDED
+        self._set_levels(out, o.level_count)
         if feed_has(o, D_CHECKSUM):
             if not feed_want_signed(s, &self.data_map, o, D_CHECKSUM, &checksum):
                 return False
-            if checksum < -2147483648 or checksum > 2147483647:
+            if checksum < CHECKSUM_MIN or checksum > CHECKSUM_MAX:
                 feed_fail(s, FEED_E_RANGE, s.begin + o.field[D_CHECKSUM].offset, "checksum")
                 return False
-            if checksum != 0:  # withdrawn since mid-2026: always 0
-                out.traits |= FEED_TRAIT_CHECKSUM
-                out.checksum = <int>checksum
+            self._set_checksum(out, checksum)
         if not feed_has(o, D_SEQUENCE) and (checksum != 0 or self.channel == CH_WHOLE):
             # Recorded before there were sequences: the checksum, or being whole, proves, and the time orders.
             out.traits |= FEED_TRAIT_UNNUMBERED
@@ -262,6 +258,22 @@ cdef class OkxDecoder(Decoder):
         if self.channel == CH_WHOLE:
             return True
         return feed_want_signed(s, &self.data_map, o, D_PREVIOUS, &out.previous_sequence)
+
+    cdef void _set_levels(self, feed_message *out, const uint32_t *count) noexcept nogil:
+        out.kind = FEED_DEPTH
+        out.levels[0] = self.scratch.levels[0]
+        out.levels[1] = self.scratch.levels[1]
+        out.level_count[0] = count[0]
+        out.level_count[1] = count[1]
+        out.level_field[0] = "bids"
+        out.level_field[1] = "asks"
+        if self.scan.padded:
+            out.traits |= FEED_TRAIT_PADDED
+
+    cdef void _set_checksum(self, feed_message *out, int64_t checksum) noexcept nogil:
+        if checksum != 0:  # withdrawn since mid-2026: always 0
+            out.traits |= FEED_TRAIT_CHECKSUM
+            out.checksum = <int>checksum
 
     cdef bint _finish_depth(self, feed_message *out) noexcept nogil:
         """Says whether the depth is a whole book, once the frame was read to its end."""
