@@ -6,8 +6,6 @@ import os
 import platform
 from pathlib import Path
 
-CLOCK_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
-
 
 def _read(path: str) -> str | None:
     try:

@@ -13,7 +13,3 @@ class LimitsError(RiskError):
 
 class ExposureError(RiskError):
     """Open orders or positions were asked to become impossible (for example negative open units)."""
-
-
-class HaltError(RiskError):
-    """A trading state was asked to change in a way its table forbids."""

@@ -89,9 +89,3 @@ def read_memory_limit(host: Host) -> tuple[int, int] | None:
             if limit < NO_LIMIT:
                 found.append((limit, int(used) if used.isdigit() else 0))
     return min(found, key=lambda f: f[0] - f[1], default=None)
-
-
-def read_group(host: Host) -> str:
-    """The longest path of a group this process is in."""
-    paths = [line.split(":", 2)[-1] for line in host.get("proc/self/cgroup").splitlines()]
-    return max(paths, key=len, default="")

@@ -293,4 +293,4 @@ def test_limits_of_quiet_books_are_read_in_seconds_and_by_either_name() -> None:
         {"instruments": {"X": "y"}},
     ):
         with pytest.raises(SettingsError, match=r"market_data\.quiet"):
-            read_quiet(bad, 0, str)  # type: ignore[arg-type]
+            read_quiet(bad, 0, str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import orjson
 import pytest
@@ -25,7 +26,7 @@ BTC = "BTCUSDT"
 QUIET = SessionSettings(silence_ns=0, reconnect_silence_ns=0, clock_jump_ns=0)
 
 
-def lines_rig(count: int = 2, options: SessionSettings = QUIET, **more: object) -> Rig:
+def lines_rig(count: int = 2, options: SessionSettings = QUIET, **more: Any) -> Rig:
     """A rig whose only stream comes over `count` connections, all of which stand."""
     rig = Rig([plain(BTC)], options, **more)
     for connection in range(count):

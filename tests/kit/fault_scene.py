@@ -240,7 +240,7 @@ class FaultScene:
                 self.overlooked.append(f"{self.rig.rows[instrument_id].symbol}: {still}")
             believe(instrument_id, at_ns)
 
-        self.session.on_audit_equal = on_audit_equal  # type: ignore[method-assign]
+        self.session.on_audit_equal = on_audit_equal  # type: ignore[method-assign,assignment]
 
     async def stop(self) -> None:
         """End everything."""

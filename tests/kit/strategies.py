@@ -30,7 +30,7 @@ class Base(Strategy):
         row = self.instruments[record.instrument_id]
         scale = 10 ** (row.price_exponent + row.quantity_exponent)
         lots = -(-20 * scale // (record.bid_price_units * row.lot_size))
-        return max(lots * row.lot_size, row.min_quantity_units)
+        return int(max(lots * row.lot_size, row.min_quantity_units))
 
     def far(self, record: MarketRecord) -> int:
         row = self.instruments[record.instrument_id]

@@ -31,7 +31,7 @@ def difference(root: Path, changes: dict[str, str | None], *, wall_ns: int = SEC
 
 
 def test_a_noisy_process_is_named_with_its_core(tmp_path: Path) -> None:
-    start = {
+    start: dict[str, str | None] = {
         "proc/41/task/41/stat": stat_line(41, "tricky) (name", 100, core=1),
         "proc/41/task/42/stat": stat_line(42, "helper", 0, core=3),
     }

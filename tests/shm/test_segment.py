@@ -75,7 +75,7 @@ def test_attached_segment_shows_what_the_creator_wrote(run: RunName) -> None:
         assert os.stat(SHM_DIRECTORY / made.name).st_mode & 0o777 == 0o600
         made.payload[10:13] = b"abc"
         seen = Segment.attach(run, "md.0.1", SegmentKind.MARKET_RING)
-        assert (seen.payload[10:13], seen.epoch, seen.creator_pid) == (b"abc", 3, os.getpid())
+        assert (bytes(seen.payload[10:13]), seen.epoch, seen.creator_pid) == (b"abc", 3, os.getpid())
         seen.payload[0] = 7
         assert made.payload[0] == 7
         seen.close()

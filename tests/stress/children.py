@@ -12,9 +12,11 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shm.control import Control
 from shm.doorbell import BellSet, Parker
@@ -30,7 +32,7 @@ SLOT_BYTES = WORDS * 8
 _FACTORS = np.arange(1, WORDS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
-def records(first: int, count: int) -> np.ndarray:
+def records(first: int, count: int) -> NDArray[np.uint64]:
     """Rows of `count` records from sequence `first`: word 0 is the sequence, the others follow from it."""
     sequences = np.arange(first, first + count, dtype=np.uint64)[:, None]
     rows = sequences * _FACTORS[None, :] ^ (sequences >> np.uint64(3))
@@ -58,7 +60,7 @@ def main() -> None:
     # A failed test must leave nobody behind who burns a core.
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     role, instance, *args = sys.argv[1:]
-    {
+    roles: dict[str, Callable[..., None]] = {
         "publish_forever": publish_forever,
         "subscribe_forever": subscribe_forever,
         "offer_forever": offer_forever,
@@ -66,7 +68,8 @@ def main() -> None:
         "store_forever": store_forever,
         "echo": echo,
         "commit_slowly": commit_slowly,
-    }[role](RunName(instance, 1), *args)
+    }
+    roles[role](RunName(instance, 1), *args)
 
 
 def publish_forever(run: RunName, batch: str) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from shm.clock import now_ns
@@ -43,7 +44,8 @@ def create(run: RunName, *rules: RateRule) -> tuple[Segment, RateLedger]:
 def main() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     role, instance, *args = sys.argv[1:]
-    {"ask_venue": ask_venue, "take_and_note": take_and_note}[role](RunName(instance, 1), *args)
+    roles: dict[str, Callable[..., None]] = {"ask_venue": ask_venue, "take_and_note": take_and_note}
+    roles[role](RunName(instance, 1), *args)
 
 
 def ask_venue(run: RunName, port: str, per_second: str, lane: str) -> None:

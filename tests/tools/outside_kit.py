@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from actors.runtime.segments import SegmentMaker, Sizes, create_segments, plan_segments
 from actors.runtime.spec import FeedRef, WorkerSpec
@@ -22,7 +23,7 @@ SMALL = Sizes(instruments=4, depth=8, streams=3, market_ring=8, order_ring=4, re
 
 
 def specs() -> list[WorkerSpec]:
-    shared = {
+    shared: dict[str, Any] = {
         "feeds": [FeedRef(FEED, [1])],
         "gateways": [TRADE],
         "strategies": [TRADE],

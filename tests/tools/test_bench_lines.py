@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from typing import Any
 
 import orjson
 import pytest
@@ -44,7 +45,8 @@ def test_frames_are_cut_the_same_however_the_bytes_come(
 ) -> None:
     frames = [frame(bytes(size), opcode) for opcode, size in kinds]
     whole = HELLO + b"".join(frames)
-    cutter, found, at = FrameCutter(), [], 0
+    cutter, at = FrameCutter(), 0
+    found: list[Any] = []
     while at < len(whole):
         size = sizes[len(found) % len(sizes)]
         found += list(cutter.feed(whole[at : at + size]))
