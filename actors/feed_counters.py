@@ -30,6 +30,7 @@ SESSION_COUNTERS = {
     "snapshot_failures": "feed.snapshot_failures",
     "control_errors": "feed.control_errors",
     "resubscribes": "feed.resubscribes",
+    "line_renewals": "feed.line_renewals",
     "parked": "feed.parked",
     "filled": "feed.filled",
     "notices": "feed.notices",

@@ -149,12 +149,11 @@ class FeedLines:
         if connection is not None:
             connection.reset(reason)
 
-    def resubscribe(self, stream: int, messages: Sequence[bytes]) -> int:
-        """Send messages on every line of a stream that stands; returns how many lines those are."""
-        sent = 0
+    def resubscribe(self, stream: int, messages: Sequence[bytes]) -> None:
+        """Send messages on every line of a stream that stands, no faster than the venue allows."""
         for connection in self._lines_of(stream):
-            sent += all(connection.send(message) for message in messages)
-        return sent
+            self._outbox.extend((connection, message) for message in messages)
+        self._send_waiting(self._context.now_ns())
 
     def _lines_of(self, stream: int) -> list[FeedConnection]:
         places = [place for place in self.places if place.group.stream == stream]

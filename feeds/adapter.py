@@ -138,6 +138,8 @@ class VenueAdapter(ABC):
     # : The depth streams the venue documents that a book can be made of, by their own names; the default
     # first.
     depth_streams: tuple[str, ...] = ()
+    #: The same of the streams of trades.
+    trade_streams: tuple[str, ...] = ()
     #: Depth streams that repeat themselves when nothing changes → after how long; others stay silent.
     depth_repeat_ns: Mapping[str, int] = MappingProxyType({})
 
@@ -145,6 +147,27 @@ class VenueAdapter(ABC):
     def needs_snapshot_requests(self) -> bool:
         """Whether books need snapshots by request; else they come in the stream."""
         return self.snapshot_rule is not SnapshotRule.IN_STREAM
+
+    def depth_stream_of(self, settings: StreamSettings) -> str:
+        """Return the depth stream that is set, or the venue's first.
+
+        Raises:
+            VenueError: the venue has no such depth stream; the text lists those it has.
+        """
+        return self._known_stream("depth", settings.depth_stream, self.depth_streams)
+
+    def trade_stream_of(self, settings: StreamSettings) -> str:
+        """Return the trade stream that is set, or the venue's first.
+
+        Raises:
+            VenueError: the venue has no such trade stream; the text lists those it has.
+        """
+        return self._known_stream("trade", settings.trade_stream, self.trade_streams)
+
+    def _known_stream(self, what: str, name: str, known: Sequence[str]) -> str:
+        if name and name not in known:
+            raise VenueError(f"{self.name}: no {what} stream {name!r}; there are {', '.join(known)}")
+        return name or known[0]
 
     def choose_depth(self, symbols: int, levels: int = 0) -> SnapshotDepth:
         """Choose how deep snapshots are.

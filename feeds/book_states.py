@@ -6,6 +6,7 @@ The half of a session that knows books but neither frames nor connections.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from feeds.known_range import KnownRange
 from feeds.maintenance import Maintenance
 from feeds.mute import MuteBooks
 from feeds.quiet import QuietWatch
-from feeds.resync import BookTrack, Diff, SnapshotQueue
+from feeds.resync import BookTrack, CrowdWatch, Diff, SnapshotQueue
 from feeds.settings import Gap, Rejection, SessionSettings
 from feeds.suspects import Suspects
 from feeds.transport.throttle import TokenBucket
@@ -54,6 +55,7 @@ class BookStates(ABC):
         self.queue = SnapshotQueue(
             TokenBucket(s.resync_tokens, s.resync_per_second), s.resync_backoff_ns, s.resync_backoff_max_ns
         )
+        self._crowds = CrowdWatch(s.resync_per_second)
         self.findings = found = Findings(s)
         self.gaps, self.rejections, self.control_errors = found.gaps, found.rejections, found.control_errors
         self.unknown_symbols, self.notices, self._counts = found.unknown_symbols, found.notices, found.counts
@@ -89,6 +91,14 @@ class BookStates(ABC):
     @abstractmethod
     def _ask_reconnect(self, stream: int) -> None:
         """Have the lines of a stream made anew."""
+
+    @abstractmethod
+    def _standing(self, stream: int) -> list[int]:
+        """Return the connections of a stream that stand."""
+
+    @abstractmethod
+    def _ask_line(self, connection: int) -> None:
+        """Have one connection made anew."""
 
     @abstractmethod
     def _time(self, now_ns: int | None) -> int:
@@ -177,6 +187,17 @@ class BookStates(ABC):
     def _grant(self, now_ns: int) -> None:
         while (track := self.queue.take_due(now_ns, self._is_up)) is not None:
             self._fire(track, Event.TOKEN_GRANTED, now_ns)
+
+    def _look_at_crowds(self, now_ns: int) -> None:
+        """Have one line made anew where more books of a stream wait than resubscriptions mend soon."""
+        if not self._is_in_stream or self._request_resubscribe is None or not len(self.queue):
+            return
+        books = Counter(track.stream for track in self._tracks.values())
+        for stream, waiting in self.queue.waiting_by_stream().items():
+            standing = self._standing(stream)
+            if self._crowds.is_due(stream, waiting, books[stream], len(standing), now_ns):
+                self._counts["line_renewals"] += 1
+                self._ask_line(standing[0])
 
     def _send_request(self, track: BookTrack, now_ns: int) -> None:
         self.queue.on_request(track, now_ns)

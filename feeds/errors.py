@@ -25,10 +25,6 @@ class TransportError(FeedError):
     """An HTTP request or a connection that failed; the text names the address and the cause."""
 
 
-class ReferenceError_(FeedError):  # noqa: N801 (the plain name is a builtin)
-    """Instrument data that is missing or does not fit what was asked."""
-
-
 class CaptureError(FeedError):
     """A damaged capture or instruments file.
 
@@ -43,3 +39,11 @@ class CaptureError(FeedError):
         self.path = str(path)
         self.line = line
         self.text = text
+
+
+class ForeignCaptureError(CaptureError):
+    """A capture that this program can not judge: of a newer version, or of a venue it does not know."""
+
+
+class EmptyCaptureError(CaptureError):
+    """A capture without market data."""

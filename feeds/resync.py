@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,6 +23,47 @@ def snapshot_budget(weight_per_minute: int, weight: int) -> tuple[int, float]:
         weight: of one snapshot request.
     """
     return max(weight_per_minute * 5 // (6 * weight), 1), weight_per_minute / (8 * weight) / 60
+
+
+CROWD_WAIT_S = 60.0
+CROWD_SHARE = 4
+CROWD_PAUSE_NS = 20_000_000_000
+
+
+class CrowdWatch:
+    """Says when so many books of one stream wait that a new socket mends them sooner than the budget.
+
+    A budget that grants a resubscription in half a minute mends two hundred books in hours; a new socket
+    brings the whole book of each with a few requests. Where another line of the stream stands meanwhile, that
+    costs nothing; where none does, the stream's other books are STALE for a moment, so a quarter of them must
+    wait.
+
+    Args:
+        per_second: resubscriptions that the budget grants, lasting.
+    """
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._renewed_ns: dict[int, int] = {}
+
+    def is_due(self, stream: int, waiting: int, books: int, lines: int, now_ns: int) -> bool:
+        """Say whether one line of a stream shall be made anew now; True for each at most once in 20 s.
+
+        Args:
+            stream: its number.
+            waiting: books of it that wait for a token.
+            books: all its books.
+            lines: how many lines of it stand.
+            now_ns: monotonic time.
+        """
+        is_long = waiting > CROWD_WAIT_S * self._per_second
+        is_cheap = lines > 1 or waiting * CROWD_SHARE >= books
+        renewed_ns = self._renewed_ns.get(stream)
+        is_early = renewed_ns is not None and now_ns - renewed_ns < CROWD_PAUSE_NS
+        if not lines or not is_long or not is_cheap or is_early:
+            return False
+        self._renewed_ns[stream] = now_ns
+        return True
 
 
 class Diff(NamedTuple):
@@ -161,6 +202,10 @@ class SnapshotQueue:
         if not track.waiting:
             track.waiting = True
             self._waiting.append(track)
+
+    def waiting_by_stream(self) -> Counter[int]:
+        """How many books of each stream wait for a token."""
+        return Counter(track.stream for track in self._waiting if track.needs_snapshot)
 
     def take_due(self, now_ns: int, is_up: Callable[[int], bool]) -> BookTrack | None:
         """Take the first book whose socket stands and whose back-off is over, together with a token."""

@@ -382,6 +382,9 @@ class FeedSession(BookStates):
     def _is_up(self, stream: int) -> bool:
         return self.lines.is_up(stream)
 
+    def _standing(self, stream: int) -> list[int]:
+        return [line.connection for line in self.lines.of_stream(stream) if line.is_up]
+
     def _fire_stream(self, stream: int, event: Event, now_ns: int) -> None:
         for track in list(self._tracks.values()):
             if track.stream == stream:
@@ -428,6 +431,7 @@ class FeedSession(BookStates):
 
     def _look_at_tracks(self, now_ns: int) -> None:
         s = self.settings
+        self._look_at_crowds(now_ns)
         if self.mutes.is_due(now_ns):
             for track in list(self._tracks.values()):
                 if self.lines.alive(track.stream):

@@ -18,7 +18,7 @@ COUNTS = (
     "snapshot_failures", "buffered", "buffer_dropped", "buffer_overflows", "rejected", "duplicates",
     "control", "control_errors", "unknown_symbols", "silences", "clock_jumps", "connects", "disconnects",
     "crossed", "bad_levels", "checksum_errors", "stream_snapshots", "resubscribes", "notices",
-    "parked", "filled", "waits_over", "range_left",
+    "line_renewals", "parked", "filled", "waits_over", "range_left",
 )  # fmt: skip
 
 

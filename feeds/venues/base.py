@@ -16,7 +16,6 @@ from feeds.adapter import (
     ControlEvent,
     HttpRequest,
     ServerTime,
-    StreamSettings,
     VenueAdapter,
     Written,
     text_pairs,
@@ -64,18 +63,6 @@ class JsonVenueAdapter(VenueAdapter):
     def ending(self, subscribe: bytes) -> bytes:
         """Return the message that ends what a subscribe message began: the same with the other verb."""
         return subscribe.replace(*self.subscribe_verbs, 1)
-
-    def depth_stream_of(self, settings: StreamSettings) -> str:
-        """Return the depth stream that is set, or the venue's first.
-
-        Raises:
-            VenueError: the venue has no such depth stream; the text lists those it has.
-        """
-        depth = settings.depth_stream or self.depth_streams[0]
-        if depth not in self.depth_streams:
-            known = ", ".join(self.depth_streams)
-            raise VenueError(f"{self.name}: no depth stream {depth!r}; there are {known}")
-        return depth
 
     def time_request(self) -> HttpRequest:
         """Return the server time request."""

@@ -281,3 +281,25 @@ def test_two_hundred_books_that_break_together_are_mended_within_the_budget(venu
     assert scene.wrong == []
     assert scene.misled == []
     assert scene.run.rest.statuses.get(429, 0) == 0
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("venue", STREAMED)
+def test_two_hundred_books_that_break_on_standing_sockets_are_mended_by_new_ones(venue: str) -> None:
+    scene = FaultScene(
+        venue, instruments=200, rate_per_s=500.0, silence_ns=4000 * MS, reconnect_silence_ns=8000 * MS,
+        snapshot_timeout_ns=20_000 * MS,
+    )  # fmt: skip
+
+    async def act(scene: FaultScene) -> None:
+        start_ns = now_ns()
+        for row in scene.rig.rows:
+            scene.session.on_audit_difference(row.instrument_id, start_ns)
+        assert scene.count("waiting_for_token") >= 150
+        await scene.live(40.0)
+        assert scene.count("resubscribes") <= scene.tokens + scene.per_second * (now_ns() - start_ns) / 1e9
+        assert 1 <= scene.count("line_renewals") <= len(scene.lines)
+
+    play(scene, act)
+    assert scene.wrong == []
+    assert scene.misled == []

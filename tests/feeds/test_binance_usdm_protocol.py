@@ -237,3 +237,10 @@ def test_liquidations_and_contract_news_are_streams_of_their_own() -> None:
 
 def test_every_depth_stream_is_public() -> None:
     assert all(protocol.is_public(protocol.stream_name("BTCUSDT", name)) for name in ADAPTER.depth_streams)
+
+
+@pytest.mark.parametrize("what", ["depth", "trade"])
+def test_an_unknown_stream_is_an_error_that_names_those_there_are(what: str) -> None:
+    known = {"depth": "depth@100ms, depth, depth@500ms", "trade": "aggTrade, trade"}
+    with pytest.raises(VenueError, match=f"no {what} stream 'x'; there are {known[what]}"):
+        ADAPTER.connections(["BTCUSDT"], StreamSettings(**{f"{what}_stream": "x"}))

@@ -268,9 +268,11 @@ def test_bybit_args_of_a_connection_stay_below_their_limit() -> None:
 
 
 @pytest.mark.parametrize("adapter", [OKX, LINEAR, SPOT], ids=["okx", "linear", "spot"])
-def test_an_unknown_depth_stream_is_an_error_that_names_those_there_are(adapter: Any) -> None:
+def test_an_unknown_stream_is_an_error_that_names_those_there_are(adapter: Any) -> None:
     with pytest.raises(VenueError, match=f"no depth stream 'x'; there are {adapter.depth_streams[0]}"):
         adapter.connections(["BTC-USDT"], StreamSettings(depth_stream="x"))
+    with pytest.raises(VenueError, match=f"no trade stream 'x'; there are {adapter.trade_streams[0]}"):
+        adapter.connections(["BTC-USDT"], StreamSettings(trade_stream="x"))
 
 
 @pytest.mark.parametrize("adapter", [OKX, LINEAR, SPOT], ids=["okx", "linear", "spot"])

@@ -159,6 +159,67 @@ def test_a_storm_of_gaps_stays_within_the_budget() -> None:
     assert len(set(rig.resubscribed)) == 8, "first come, first served"
 
 
+def crowd_rig(broken: int, asked: list[int], lines: int = 1) -> StreamRig:
+    """Twenty LIVE books of one stream, of which so many lose their proof where tokens are rare."""
+    symbols = tuple(f"A{i}-USDT-SWAP" for i in range(20))
+    settings = SessionSettings(
+        validation=QUIET, resync_tokens=1, resync_per_second=1 / 24, silence_ns=0, clock_jump_ns=0,
+        reconnect_silence_ns=0, snapshot_timeout_ns=0, reorder_ns=1, merges=lines > 1,
+    )  # fmt: skip
+    rig = StreamRig("okx", symbols, settings=settings, request_reconnect=asked.append)
+    for line in range(lines):
+        rig.session.add_line(line, 0)
+        rig.session.on_connected(line, rig.now_ns)
+        for symbol in symbols:
+            rig.frame(okx_book(symbol, 100, -1, BIDS, ASKS, action="snapshot"), line)
+            rig.frame(okx_book(symbol, 110, 100), line)
+    for symbol in symbols[:broken]:
+        for line in range(lines):
+            rig.frame(okx_book(symbol, 130, 120), line)
+    rig.timer(SECOND)
+    return rig
+
+
+def test_a_crowd_of_books_that_wait_is_mended_by_one_new_socket() -> None:
+    asked: list[int] = []
+    rig = crowd_rig(20, asked)
+    assert (len(rig.resubscribed), rig.count("waiting_for_token")) == (1, 19)
+    assert asked == [0]
+    rig.session.on_disconnected(0, rig.now_ns)
+    rig.session.on_connected(0, rig.now_ns)
+    for row in rig.rows:
+        rig.frame(okx_book(row.symbol, 200, -1, BIDS, ASKS, action="snapshot"))
+    rig.timer(SECOND)
+    assert {rig.state(row.symbol) for row in rig.rows} == {"LIVE"}
+    assert (rig.count("waiting_for_token"), rig.count("line_renewals")) == (0, 1)
+    assert (len(rig.resubscribed), asked) == (1, [0]), "nobody asked for what came by itself"
+
+
+def test_a_crowd_that_a_new_socket_did_not_mend_waits_for_the_next_one() -> None:
+    asked: list[int] = []
+    rig = crowd_rig(20, asked)
+    rig.session.on_disconnected(0, rig.now_ns)
+    rig.session.on_connected(0, rig.now_ns)
+    for row in rig.rows:  # each book breaks again at once
+        rig.frame(okx_book(row.symbol, 200, -1, BIDS, ASKS, action="snapshot"))
+        rig.frame(okx_book(row.symbol, 230, 220))
+    rig.timer(19 * SECOND)
+    assert asked == [0]
+    rig.timer(SECOND)
+    assert asked == [0, 0]
+
+
+@pytest.mark.parametrize(("lines", "expected"), [(1, []), (2, [0])])
+def test_a_few_that_wait_cost_the_others_nothing(lines: int, expected: list[int]) -> None:
+    asked: list[int] = []
+    rig = crowd_rig(5, asked, lines)
+    assert rig.count("waiting_for_token") == 4
+    assert asked == expected, "one line of several may go, the only one may not"
+    for number in expected:
+        rig.session.on_disconnected(number, rig.now_ns)
+    assert [rig.state(row.symbol) for row in rig.rows[5:]] == ["LIVE"] * 15
+
+
 # ---- what looks like a break and is none ---------------------------------------------------------
 
 

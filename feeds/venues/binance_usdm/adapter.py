@@ -65,6 +65,7 @@ class BinanceUsdm(JsonVenueAdapter):
     allows_overlap = True
     connection_life_ns = protocol.CONNECTION_LIFE_NS
     depth_streams = protocol.DEPTH_STREAMS
+    trade_streams = protocol.TRADE_STREAMS
     subscribe_verbs = (b'"SUBSCRIBE"', b'"UNSUBSCRIBE"')
     instruments_path = protocol.INSTRUMENTS_PATH
     instruments_answer = "exchangeInfo"
@@ -86,16 +87,16 @@ class BinanceUsdm(JsonVenueAdapter):
         """Plan /public connections (depth, best bid and offer), then /market ones (trades, mark price).
 
         Raises:
-            VenueError: more streams a connection than the venue allows.
+            VenueError: an unknown depth or trade stream, or more streams a connection than the venue allows.
         """
         if not 0 < settings.streams_per_connection <= protocol.STREAMS_MAX:
             raise VenueError(
                 f"{self.name}: streams_per_connection is {settings.streams_per_connection},"
                 f" the venue allows 1 to {protocol.STREAMS_MAX}"
             )
-        public = [settings.depth_stream or protocol.DEPTH_STREAM]
+        public = [self.depth_stream_of(settings)]
         public += [protocol.BBO_STREAM] if settings.with_bbo else []
-        market = [settings.trade_stream or protocol.TRADE_STREAM]
+        market = [self.trade_stream_of(settings)]
         market += [protocol.MARK_STREAM] if settings.with_mark else []
         market += [protocol.LIQUIDATION_STREAM] if settings.with_liquidations else []
         plans = [

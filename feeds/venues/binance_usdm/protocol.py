@@ -34,7 +34,8 @@ REST_LIMIT = (WEIGHT_PER_MINUTE, 60.0)
 USED_WEIGHT_HEADER = "x-mbx-used-weight-1m"
 
 # "WebSocket Market Streams": 10 incoming messages a second, 1024 streams a connection, cut after 24 hours. We
-# keep to half of the first, since pings count as messages.
+# keep to half of the first, since pings count as messages. The venue pings every 3 minutes and cuts who has
+# not answered for 10: the websocket client answers by itself, so there is no PING to send here.
 SUBSCRIBE_PER_SECOND = 5.0
 STREAMS_MAX = 1024
 STREAMS_PER_MESSAGE = 200
@@ -56,6 +57,8 @@ DEPTH_STREAMS = (
 LIQUIDATION_STREAM = "forceOrder"
 CONTRACT_INFO_STREAM = "!contractInfo"
 TRADE_STREAM = "aggTrade"
+# "trade" (each fill by itself) is in no document any more and still sent.
+TRADE_STREAMS = (TRADE_STREAM, "trade")
 BBO_STREAM = "bookTicker"
 MARK_STREAM = "markPrice@1s"
 PUBLIC_STREAMS = frozenset({"depth", "bookTicker"})

@@ -59,6 +59,7 @@ class _Bybit(JsonVenueAdapter):
     ping_after_ns = protocol.PING_AFTER_NS
     connects_per_second = protocol.CONNECTS_PER_SECOND
     connect_burst = protocol.CONNECT_BURST
+    trade_streams = (protocol.TRADE_STREAM,)
     instruments_path = protocol.INSTRUMENTS_PATH
     instruments_answer = "instruments-info"
     time_path = protocol.TIME_PATH
@@ -84,7 +85,7 @@ class _Bybit(JsonVenueAdapter):
         """Plan connections of depth and best bid and offer, then those of all else.
 
         Raises:
-            VenueError: an unknown depth topic, or more topics a connection than the venue allows.
+            VenueError: an unknown depth or trade topic, or more topics a connection than the venue allows.
         """
         product = self.product
         depth = self.depth_stream_of(settings)
@@ -93,7 +94,7 @@ class _Bybit(JsonVenueAdapter):
         books = [depth]
         if settings.with_bbo and depth != protocol.BBO_STREAM:
             books.append(protocol.BBO_STREAM)
-        other = [settings.trade_stream or protocol.TRADE_STREAM]
+        other = [self.trade_stream_of(settings)]
         other += [protocol.TICKER_STREAM] if settings.with_mark else []
         if settings.with_liquidations and product is protocol.LINEAR:
             other.append(protocol.LIQUIDATION_STREAM)

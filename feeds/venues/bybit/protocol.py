@@ -65,10 +65,10 @@ CONNECT_BURST = 100  # at once: far below what five minutes allow
 ARGS_CHARACTERS_MAX = 21_000
 # No rate of requests on a connection is documented; we keep to this.
 SUBSCRIBE_PER_SECOND = 5.0
-# A resubscription is two requests. Written as request weight a minute, as resync budgets are: 100 at once,
-# one in 4 s after.
+# A resubscription is two requests. Written as request weight a minute, as resync budgets are: 20 at once,
+# which take 8 s at that rate, and one in 20 s after; more books than that are mended by a new socket.
 RESUBSCRIBE_WEIGHT = 2
-RESUBSCRIBE_WEIGHT_PER_MINUTE = 240
+RESUBSCRIBE_WEIGHT_PER_MINUTE = 48
 
 BBO_STREAM = "orderbook.1"
 # "Websocket Stream / Public / Trade": up to 1,024 trades a message. "Ticker": of linear a whole one, then

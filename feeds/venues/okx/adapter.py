@@ -65,6 +65,7 @@ class Okx(JsonVenueAdapter):
     ping_after_ns = protocol.PING_AFTER_NS
     connects_per_second = protocol.CONNECTS_PER_SECOND
     depth_streams = protocol.DEPTH_STREAMS
+    trade_streams = protocol.TRADE_STREAMS
     depth_repeat_ns = protocol.DEPTH_REPEAT_NS
     instruments_path = protocol.INSTRUMENTS_PATH
     instruments_answer = "instruments"
@@ -91,7 +92,7 @@ class Okx(JsonVenueAdapter):
         """Plan connections of depth and best bid and offer, then those of all else.
 
         Raises:
-            VenueError: an unknown depth channel, or more streams a connection than we send.
+            VenueError: an unknown depth or trade channel, or more streams a connection than we send.
         """
         if not 0 < settings.streams_per_connection <= protocol.STREAMS_MAX:
             raise VenueError(
@@ -100,7 +101,7 @@ class Okx(JsonVenueAdapter):
             )
         depth = self.depth_stream_of(settings)
         books = [depth] + ([protocol.BBO_STREAM] if settings.with_bbo else [])
-        trade = settings.trade_stream or protocol.TRADE_STREAM
+        trade = self.trade_stream_of(settings)
         trade_path = protocol.BUSINESS_PATH if trade in protocol.BUSINESS_STREAMS else protocol.PUBLIC_PATH
         plans = self._plans(
             [(s, [protocol.depth_arg(s, c) for c in books]) for s in symbols],
