@@ -29,7 +29,7 @@ from engine.venue_config import (
     VenueConfig,
     missing_accounts,
 )
-from feeds.names import is_pattern
+from feeds.names import names_beside, names_meant
 from shm.errors import UnitsError
 from shm.units import parse_units
 
@@ -304,13 +304,10 @@ def _references(config: Config) -> list[tuple[Key, str]]:
         if venue is None:
             found.append((("strategies", i, "venue"), _no_such("venue", strategy.venue, config.venues)))
         elif isinstance(strategy.instruments, list) and venue.symbols and not venue.follows_listings:
+            known = dict.fromkeys(names_meant(venue.adapter, venue.symbols))
             found += [
-                (
-                    ("strategies", i, "instruments"),
-                    _no_such("symbol of that venue", symbol, dict.fromkeys(venue.symbols)),
-                )
-                for symbol in strategy.instruments
-                if symbol not in venue.symbols and not is_pattern(symbol)
+                (("strategies", i, "instruments"), _no_such("symbol of that venue", symbol, known))
+                for symbol in names_beside(venue.adapter, strategy.instruments, venue.symbols)
             ]
     found += missing_accounts(config.orders.mode, config.venues)
     found += sentinel_problems(config.sentinel, config.engine.heartbeat_ms, config.orders.mode)

@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 import orjson
 
 from feeds.adapter import join_answers
-from feeds.capture_blocks import is_block_file, read_blocks
+from feeds.capture_blocks import is_block_file, read_blocks, read_head
 from feeds.capture_writer import OWN_CHANNEL
-from feeds.errors import CaptureError, VenueError
+from feeds.errors import CaptureError, EmptyCaptureError, ForeignCaptureError, VenueError
 from feeds.routing import CaptureRouter
 from feeds.venues import ADAPTERS, get_adapter
 from shm.errors import InstrumentError
@@ -84,7 +84,7 @@ def read_capture(
     Raises:
         CaptureError: a damaged line without `on_damage`, after everything before it was yielded (of that
             file); always for a file that can not be read, is not a regular file, is empty, holds no whole
-            line, or is a damaged gzip.
+            line, or was recorded by a newer version or at a venue that is not known here.
     """
     files = [paths] if isinstance(paths, str | Path) else list(paths)
     adapters = _adapters(adapter)
@@ -127,8 +127,14 @@ def _lines(path: Path, on_damage: OnDamage | None = None) -> Iterator[tuple[int,
         while True:
             try:
                 line = stream.readline(LINE_BYTES_MAX)
-            except (EOFError, zlib.error, OSError) as error:
-                raise CaptureError(path, number + 1, f"the file ends early or is damaged: {error}") from error
+            except OSError as error:
+                if not isinstance(error, gzip.BadGzipFile):
+                    raise CaptureError(path, number + 1, f"can not be read: {error.strerror}") from error
+                _tell_end(path, number, error, on_damage)
+                return
+            except (EOFError, zlib.error) as error:
+                _tell_end(path, number, error, on_damage)
+                return
             if not line:
                 break
             number += 1
@@ -137,6 +143,14 @@ def _lines(path: Path, on_damage: OnDamage | None = None) -> Iterator[tuple[int,
             yield number, line
     if not number:
         raise CaptureError(path, 0, "the file is empty")
+
+
+def _tell_end(path: Path, number: int, error: Exception, on_damage: OnDamage | None) -> None:
+    """Say that a gzip file goes no further; raises where nobody is told, or nothing was read."""
+    damage = CaptureError(path, number + 1, f"the file ends early or is damaged: {error}")
+    if on_damage is None or not number:
+        raise damage from error
+    on_damage(damage)
 
 
 def _is_block_file(path: Path) -> bool:
@@ -162,7 +176,7 @@ def _read_file(path: Path, adapters: list[VenueAdapter], on_damage: OnDamage | N
         try:
             parsed = parser.parse(number, line)
         except CaptureError as error:
-            if on_damage is None:
+            if on_damage is None or isinstance(error, ForeignCaptureError):
                 raise
             first = first or error
             on_damage(error)
@@ -225,6 +239,8 @@ def _long_line(path: Path, number: int, recv_ns: int, parts: list[bytes]) -> Cap
     channel, kind = parts[0].decode("utf-8", "replace"), parts[1].decode()
     if parts[1] in OWN_KINDS and parts[0] != OWN_CHANNEL:
         raise CaptureError(path, number, f"kind {kind} on connection {channel!r}, expected ringlane")
+    if kind == "capture":
+        read_head(parts[2], path, number)
     if kind != "http":
         return CaptureLine(
             recv_ns, channel, "ws" if kind == "recv" else kind, "", parts[2], str(path), number
@@ -266,7 +282,7 @@ def capture_venues(paths: str | Path | Sequence[str | Path]) -> list[str]:
         venues: dict[str, None] = {}
         for index, line in enumerate(_read_file(Path(path), adapters, on_damage=lambda _: None)):
             if line.kind == "capture":
-                venues.setdefault(str(orjson.loads(line.payload).get("venue")))
+                venues.setdefault(read_head(line.payload, line.file, line.line))
                 break
             if line.kind == "connect":
                 url = line.payload.decode("utf-8", "replace")
@@ -349,7 +365,8 @@ def scan_exponents(paths: str | Path | Sequence[str | Path], adapter: VenueAdapt
 
 def _rows_of(seen: dict[str, _Seen], venue: VenueAdapter, files: Sequence[str | Path]) -> list[Instrument]:
     if not seen:
-        raise CaptureError(", ".join(map(str, files)), 0, f"no market data of {venue.name} in the capture")
+        text = f"no market data of {venue.name} in the capture"
+        raise EmptyCaptureError(", ".join(map(str, files)), 0, text)
     return [
         row
         for symbol, entry in sorted(seen.items())
@@ -454,8 +471,8 @@ def _recorded_rows(line: CaptureLine, venue: VenueAdapter) -> list[Instrument]:
     """Rows of this venue in a line that a recorder wrote."""
     try:
         content = orjson.loads(line.payload)
-        return [_own_row(row, venue) for row in content if row.get("venue_id") == venue.venue_id]
-    except (AttributeError, TypeError, ValueError) as error:
+        return [_own_row(row, venue) for row in content if row["venue_id"] == venue.venue_id]
+    except (LookupError, TypeError, ValueError) as error:
         raise CaptureError(line.file, line.line, f"instrument rows that can not be read: {error}") from error
 
 

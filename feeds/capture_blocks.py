@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from feeds.capture_writer import GZIP, OWN_CHANNEL, TAIL_SUFFIX
-from feeds.errors import CaptureError
+import orjson
+
+from feeds.capture_writer import FORMAT_VERSION, GZIP, OWN_CHANNEL, TAIL_SUFFIX
+from feeds.errors import CaptureError, ForeignCaptureError
+from feeds.venues import ADAPTERS
 
 GZIP_MAGIC = b"\x1f\x8b\x08"
 READ_BYTES = 1 << 20
@@ -36,6 +39,30 @@ def is_block_file(path: Path) -> bool:
     except zlib.error:
         return path.name.endswith(".rlc.gz")
     return b" " + OWN_CHANNEL + b" capture " in head
+
+
+def read_head(payload: bytes, path: str | Path, line: int) -> str:
+    """Read a recorder's first line of a file: whose frames it holds.
+
+    Raises:
+        ForeignCaptureError: it is of a newer version, or of a venue that is not known here.
+        CaptureError: it is not what a recorder writes.
+    """
+    try:
+        head = orjson.loads(payload)
+        version, venue = int(head["version"]), str(head["venue"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise CaptureError(path, line, f"not a recorder's first line: {payload[:80]!r}") from error
+    if version > FORMAT_VERSION:
+        raise ForeignCaptureError(
+            path,
+            line,
+            f"recorded in version {version} of the format; up to {FORMAT_VERSION} can be read here",
+        )
+    if venue not in ADAPTERS:
+        known = ", ".join(sorted(ADAPTERS))
+        raise ForeignCaptureError(path, line, f"recorded at {venue!r}; known venues: {known}")
+    return venue
 
 
 def read_blocks(path: Path, on_damage: OnDamage | None = None) -> Iterator[bytes]:

@@ -130,6 +130,7 @@ class CaptureWriter:
             return False
         if b"\n" in payload:
             payload = payload.replace(b"\r\n", b" ").replace(b"\n", b" ")
+        self._file_ns = self._file_ns or now_ns
         if not self._block:
             self._begun_ns = now_ns
         if self._tailed == len(self._block):
@@ -144,7 +145,9 @@ class CaptureWriter:
         s = self._settings
         if self._failed_ns or not self._block:
             return
-        if len(self._block) >= s.block_bytes or now_ns - self._begun_ns >= s.block_ns:
+        # A file ends with a block: one that shall be shorter than a block's time ends its blocks sooner.
+        is_old = now_ns - self._begun_ns >= min(s.block_ns, s.file_ns)
+        if is_old or len(self._block) >= s.block_bytes:
             self._guard(self._end_block, now_ns)
         elif self._tailed < len(self._block) and now_ns - self._waiting_ns >= s.tail_ns:
             self._guard(self._write_tail, now_ns)
@@ -240,7 +243,6 @@ class CaptureWriter:
         os.ftruncate(self._tail_fd, 0)
         self.raw_bytes += raw
         self.packed_bytes += len(packed)
-        self._file_ns = self._file_ns or now_ns
         is_old = now_ns - self._file_ns >= self._settings.file_ns
         if rotate and (is_old or self.written_bytes >= self._settings.file_bytes):
             self._rotate()

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from feeds.errors import VenueError
+from feeds.venues import get_adapter
 from shm.enums import InstrumentStatus
 
 if TYPE_CHECKING:
@@ -65,6 +66,42 @@ def _hint(text: str, rows: Sequence[Instrument]) -> str:
     return f"; close matches: {', '.join(list(shown.values())[:3])}" if shown else ""
 
 
+def canonical_of(venue: str, symbol: str) -> str:
+    """Return the canonical name that a symbol has, as far as it says so by itself; else the symbol.
+
+    Args:
+        venue: adapter name; an unknown one has no names to tell.
+        symbol: the venue's, or any other name.
+    """
+    try:
+        return get_adapter(venue).plain_instrument(symbol, 0, 0, 1, 1).canonical or symbol
+    except (VenueError, ValueError):
+        return symbol
+
+
+def names_meant(venue: str, names: Iterable[str]) -> list[str]:
+    """Return these names, each followed by the canonical one it has (`canonical_of`)."""
+    return list(dict.fromkeys(one for name in names for one in (name, canonical_of(venue, name))))
+
+
+def names_beside(venue: str, wanted: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Return which of the names wanted can mean none of these instruments, by either name.
+
+    What is left may: instrument data decides. Patterns are for that to judge, too.
+
+    Args:
+        venue: adapter name.
+        wanted: names and patterns.
+        names: of the instruments there are, by either name.
+    """
+    own, meant = set(names), set(names_meant(venue, names))
+    return [
+        name
+        for name in wanted
+        if not is_pattern(name) and name not in meant and canonical_of(venue, name) not in own
+    ]
+
+
 def is_pattern(name: str) -> bool:
     """Whether a name stands for all that are like it: `*`, `?` and `[…]` as in a shell."""
     return any(sign in name for sign in "*?[")
@@ -78,6 +115,28 @@ def fits(row: Instrument, names: Sequence[str]) -> bool:
         else name in (row.symbol, row.canonical)
         for name in names
     )
+
+
+def choose_traded(adapter: VenueAdapter, body: bytes, names: Sequence[str]) -> list[Instrument]:
+    """Read the rows that names and patterns mean; a pattern means what trades now.
+
+    Args:
+        adapter: the venue.
+        body: answer to its instrument requests.
+        names: symbols, canonical names or patterns.
+
+    Raises:
+        VenueError: as `choose_instruments`, or patterns that nothing is like.
+    """
+    exact = [name for name in names if not is_pattern(name)]
+    patterns = [name for name in names if is_pattern(name)]
+    rows = {row.symbol: row for row in (choose_instruments(adapter, body, exact) if exact else [])}
+    for row in adapter.parse_instruments(body, None) if patterns else ():
+        if row.status == InstrumentStatus.TRADING and fits(row, patterns):
+            rows.setdefault(row.symbol, row)
+    if not rows:
+        raise VenueError(f"{adapter.name}: nothing that it trades is like {', '.join(names)}")
+    return list(rows.values())
 
 
 def choose_instruments(adapter: VenueAdapter, body: bytes, names: Sequence[str]) -> list[Instrument]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from feeds.capture import capture_venues, read_capture
-from feeds.errors import CaptureError
+from feeds.errors import CaptureError, EmptyCaptureError
 from tools.replay import Replay, ReplaySettings
 
 
@@ -88,7 +88,10 @@ def describe(paths: Sequence[Path], venue: str = "") -> CaptureInfo:
 
 
 def _venue(name: str, paths: Sequence[Path]) -> VenueInfo:
-    result = Replay(ReplaySettings(name, tuple(paths), strategy="")).run()
+    try:
+        result = Replay(ReplaySettings(name, tuple(paths), strategy="")).run()
+    except EmptyCaptureError:  # its recorder was ended before anything came
+        return VenueInfo(name)
     return VenueInfo(
         name,
         frames=result.lines,

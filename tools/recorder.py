@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feeds.adapter import HttpRequest, StreamSettings, VenueAdapter, join_answers
+from feeds.capture import symbols_of
 from feeds.capture_writer import CaptureWriter, WriterSettings
 from feeds.errors import CaptureError, TransportError, VenueError
+from feeds.names import choose_traded
+from feeds.transport.reconnect import ConnectGate
 from feeds.transport.rest import RestClient
 from feeds.transport.tls import client_context
 from feeds.transport.websocket import CallbackListener, FeedConnection
@@ -27,7 +30,7 @@ from shm.clock import now_ns
 from shm.instruments import Instrument
 
 FLUSH_S = 0.02
-PING_LOOK_S = 1.0
+LOOK_S = 1.0
 BACKLOG_BYTES_MAX = 64 << 20
 
 Line = tuple[int, str, str, bytes, int]
@@ -39,14 +42,15 @@ class RecorderSettings:
 
     Args:
         venue: adapter name.
-        symbols: the venue's own names.
+        symbols: by the venue's names or canonical ones, or patterns, which mean what trades now.
         folder: where the files go; it must exist.
         websocket_url, rest_url: base addresses, "" = the venue's.
         ca_file: PEM file of a private authority.
         streams: which streams are subscribed.
         snapshot_every_s: how often each symbol's REST snapshot is recorded again, so that a replay of a later
-            part can prove its books; 0 = only when a connection comes up. Venues that send snapshots in the
-            stream need none.
+            part can prove its books; 0 = only when a connection comes up or a file begins. Venues that send
+            snapshots in the stream need none: where a file begins, the streams of books are begun anew.
+        silence_s: a connection of books that brings no data for so long is made anew.
         writer: sizes and times of the files.
     """
 
@@ -58,6 +62,7 @@ class RecorderSettings:
     ca_file: str | None = None
     streams: StreamSettings = field(default_factory=StreamSettings)
     snapshot_every_s: float = 300.0
+    silence_s: float = 120.0
     writer: WriterSettings = field(default_factory=WriterSettings)
 
 
@@ -146,14 +151,22 @@ class Recorder:
             budget=self.adapter.rest_budget(),
             used_weight_header=self.adapter.used_weight_header,
         )
+        self._gate = ConnectGate(self.adapter.connects_per_second, self.adapter.connect_burst)
         self.connections: list[FeedConnection] = []
+        self.symbols: list[str] = []
+        #: What begins the book streams of a connection.
+        self._books: list[tuple[FeedConnection, str, tuple[bytes, ...]]] = []
+        #: When each of these connections last brought data.
+        self._heard_ns: dict[str, int] = {}
         self.frames = 0
         self.snapshots = 0
         self.snapshot_failures = 0
         self.last_error = ""
+        self.end_error = ""  # why the end of the last file is missing
         self.thread: WriterThread
         self._utc_offset_ns = time.time_ns() - now_ns()
         self._refresh = asyncio.Event()
+        self._file_begun = asyncio.Event()
         self._stopping = asyncio.Event()
 
     # ---- life ---------------------------------------------------------------------------------
@@ -163,12 +176,14 @@ class Recorder:
 
         Raises:
             TransportError, VenueError: the venue's instrument data could not be had, or lacks a symbol.
-            CaptureError: the folder can not be written.
+            CaptureError: a file can not be made. A last block that finds no room is told by `end_error`.
         """
         try:
             rows = await self._instruments()
-            s = self.settings
-            self.thread = WriterThread(CaptureWriter(s.folder, s.venue, s.symbols, rows, settings=s.writer))
+            s, self.symbols = self.settings, symbols_of(rows)
+            self.thread = WriterThread(
+                CaptureWriter(s.folder, s.venue, self.symbols, rows, settings=s.writer)
+            )
             await self._record()
         finally:
             await self._rest.close()
@@ -187,17 +202,20 @@ class Recorder:
                     raise TransportError(f"{self.settings.venue}: {request.path}: status {reply.status}")
                 bodies.append(reply.body)
                 request = self.adapter.next_page(request, reply.body)
-        return self.adapter.parse_instruments(join_answers(bodies), self.settings.symbols)
+        return choose_traded(self.adapter, join_answers(bodies), self.settings.symbols)
 
     async def _record(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
         try:
-            for number, plan in enumerate(
-                self.adapter.connections(self.settings.symbols, self.settings.streams)
-            ):
-                tasks.add(asyncio.create_task(self._connection(number, plan.url_path, plan.subscribe).run()))
+            for number, plan in enumerate(self.adapter.connections(self.symbols, self.settings.streams)):
+                connection = self._connection(number, plan.url_path, plan.subscribe)
+                if plan.carries_depth:
+                    self._heard_ns[str(number)] = now_ns()
+                    self._books.append((connection, str(number), plan.subscribe))
+                tasks.add(asyncio.create_task(connection.run()))
+            tasks.add(asyncio.create_task(self._begin_books_forever()))
             tasks.add(asyncio.create_task(self._flush_forever()))
-            tasks.add(asyncio.create_task(self._ping_forever()))
+            tasks.add(asyncio.create_task(self._look_forever()))
             tasks.add(asyncio.create_task(self._snapshots_forever()))
             ended = asyncio.create_task(self._stopping.wait())
             done, _ = await asyncio.wait({*tasks, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -210,18 +228,26 @@ class Recorder:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.to_thread(self.thread.close)
+            try:
+                await asyncio.to_thread(self.thread.close)
+            except CaptureError as error:  # what was written before is whole, and is told as ever
+                self.last_error = self.end_error = str(error)
 
     # ---- frames -------------------------------------------------------------------------------
 
     def _connection(self, number: int, path: str, subscribe: Sequence[bytes]) -> FeedConnection:
         channel, url = str(number), self._websocket + path
+        symbol_of = self.adapter.symbol_of_frame
 
         def on_frame(frame: bytes, frame_ns: int) -> None:
             self.frames += 1
+            if channel in self._heard_ns and symbol_of(frame):  # an answer to a ping proves nothing
+                self._heard_ns[channel] = frame_ns
             self.thread.put((frame_ns + self._utc_offset_ns, channel, "recv", frame, frame_ns))
 
         def on_open() -> None:
+            if channel in self._heard_ns:
+                self._heard_ns[channel] = now_ns()
             self._put(channel, "connect", url.encode())
             for message in subscribe:
                 self._put(channel, "send", message)
@@ -235,6 +261,7 @@ class Recorder:
             random=random.random,
             ssl_context=self._tls if url.startswith("wss") else None,
             subscribe_per_second=self.adapter.subscribe_per_second,
+            gate=self._gate,
             make_listener=lambda: CallbackListener(on_frame, on_open=on_open),
         )
         self.connections.append(connection)
@@ -245,22 +272,46 @@ class Recorder:
         self.thread.put((now + self._utc_offset_ns, channel, kind, payload, now))
 
     async def _flush_forever(self) -> None:
+        file = self.thread.writer.path
         while True:
+            if self.thread.writer.path != file:
+                file = self.thread.writer.path
+                self._file_begun.set()
             await asyncio.sleep(FLUSH_S)
             self._utc_offset_ns = time.time_ns() - now_ns()
             self.thread.flush()
             if self.thread.error is not None:
                 raise self.thread.error
 
-    async def _ping_forever(self) -> None:
-        """Say the venue's own ping where we were quiet: it cuts connections on which it must hear us."""
+    async def _look_forever(self) -> None:
+        """Say the venue's own ping where we were quiet, and make anew what has fallen silent."""
         message, after_ns = self.adapter.ping, self.adapter.ping_after_ns
-        if not message:
-            await asyncio.Event().wait()
+        silence_ns = round(self.settings.silence_s * 1e9)
+        look_s = min(after_ns / 4e9, LOOK_S) if message else LOOK_S
         while True:
-            await asyncio.sleep(min(after_ns / 1e9 / 4, PING_LOOK_S))
+            await asyncio.sleep(look_s)
+            oldest_ns = now_ns() - silence_ns
             for connection in self.connections:
                 connection.ping(message, after_ns)
+            for connection, channel, _ in self._books:
+                if connection.is_connected and self._heard_ns[channel] < oldest_ns:
+                    connection.reset(f"no data for {self.settings.silence_s:g} s")
+
+    async def _begin_books_forever(self) -> None:
+        """Let each file begin with whole books, so that it can be replayed without those before it."""
+        interval_s = 1.0 / self.adapter.subscribe_per_second
+        while True:
+            await self._file_begun.wait()
+            self._file_begun.clear()
+            if self.adapter.needs_snapshot_requests:
+                self._refresh.set()
+                continue
+            for connection, channel, subscribe in self._books:
+                for message in subscribe:
+                    for one in (self.adapter.ending(message), message):
+                        if connection.send(one):
+                            self._put(channel, "send", one)
+                        await asyncio.sleep(interval_s)
 
     # ---- snapshots ----------------------------------------------------------------------------
 
@@ -275,11 +326,11 @@ class Recorder:
                 pass
             self._refresh.clear()
             await asyncio.sleep(FLUSH_S)  # the first updates come before the snapshot that they join
-            for symbol in self.settings.symbols:
+            for symbol in self.symbols:
                 await self._snapshot(symbol)
 
     async def _snapshot(self, symbol: str) -> None:
-        depth = self.adapter.choose_depth(len(self.settings.symbols))
+        depth = self.adapter.choose_depth(len(self.symbols))
         request = self.adapter.snapshot_request(symbol, depth.levels)
         try:
             reply = await self._rest.send(request.method, request.path, request.weight)
@@ -306,6 +357,7 @@ class Recorder:
             "lines": writer.lines,
             "dropped": writer.dropped + self.thread.overflowed,
             "connects": sum(connection.connects for connection in self.connections),
+            "end_error": self.end_error,
             "last_error": self.last_error
             or writer.last_error
             or next((c.last_error for c in self.connections if c.last_error), ""),

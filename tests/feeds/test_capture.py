@@ -8,8 +8,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from feeds.capture import capture_instruments, load_instruments, read_capture, scan_exponents, symbols_of
-from feeds.errors import CaptureError
+from feeds.capture import (
+    capture_instruments,
+    capture_venues,
+    load_instruments,
+    read_capture,
+    scan_exponents,
+    symbols_of,
+)
+from feeds.errors import CaptureError, ForeignCaptureError
 from tests.kit.feed_rig import depth, snapshot_body, trade
 
 FRAME = depth("BTCUSDT", 1, 2, 0)
@@ -133,6 +140,51 @@ def test_a_cut_gzip_file_is_reported_after_what_it_holds(tmp_path: Path) -> None
         for _ in read_capture(path):
             seen += 1
     assert seen > 0
+
+
+def test_a_cut_gzip_file_gives_what_it_holds_where_damage_is_told(tmp_path: Path) -> None:
+    whole = gzip.compress(b"".join(b"%d " % i + FRAME + b"\n" for i in range(1, 2001)))
+    path, told = tmp_path / "cap.gz", list[CaptureError]()
+    path.write_bytes(whole[: len(whole) // 2])
+    read = list(read_capture(path, None, told.append))
+    assert [line.recv_ns for line in read] == list(range(1, len(read) + 1))
+    assert len(read) > 10
+    assert [error.text.partition(":")[0] for error in told] == ["the file ends early or is damaged"]
+    path.write_bytes(whole[:12])
+    with pytest.raises(CaptureError, match=r"cap.gz:1: the file ends early"):
+        list(read_capture(path, None, told.append))
+
+
+@pytest.mark.parametrize(
+    ("head", "text"),
+    [
+        (b'{"version":2,"venue":"okx"}', "recorded in version 2 of the format; up to 1 can be read here"),
+        (b'{"version":1,"venue":"nowhere"}', "recorded at 'nowhere'; known venues: binance_usdm, bybit_lin"),
+    ],
+)
+def test_a_capture_that_can_not_be_judged_is_refused_whoever_hears_of_damage(
+    head: bytes, text: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "cap", b"1 ringlane capture " + head, b"2 0 recv " + FRAME)
+    with pytest.raises(ForeignCaptureError, match=f"cap:1: {text}"):
+        list(read_capture(path, None, lambda _: None))
+    with pytest.raises(ForeignCaptureError, match=f"cap:1: {text}"):
+        capture_venues(path)
+
+
+@pytest.mark.parametrize("head", [b"not json", b"[1]", b'{"version":"x","venue":"okx"}', b"{}"])
+def test_a_damaged_first_line_is_damage_like_any_other(head: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path / "cap", b"1 ringlane capture " + head, b"2 0 recv " + FRAME)
+    told: list[CaptureError] = []
+    assert [line.recv_ns for line in read_capture(path, None, told.append)] == [2]
+    assert "cap:1: not a recorder's first line" in str(told[0])
+    assert capture_venues(path) == ["binance_usdm"]
+
+
+def test_instrument_rows_of_no_venue_are_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "cap", b'1 ringlane instruments [{"symbol":"BTCUSDT"}]', b"2 0 recv " + FRAME)
+    with pytest.raises(CaptureError, match="cap:1: instrument rows that can not be read: 'venue_id'"):
+        capture_instruments(path, "binance_usdm")
 
 
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from feeds.errors import VenueError
-from feeds.names import choose_instruments, resolve
+from feeds.names import choose_instruments, choose_traded, names_beside, names_meant, resolve
 from feeds.venues import get_adapter
 from shm.enums import InstrumentStatus
 from shm.instruments import Instrument
@@ -95,3 +95,45 @@ def test_two_names_of_one_instrument_are_refused() -> None:
 def test_an_unknown_name_in_a_list_is_named() -> None:
     with pytest.raises(VenueError, match="unknown instrument 'BTC-USD-PERP'; close matches: BTC-USDT-PERP"):
         choose_instruments(get_adapter("okx"), BODY, ["BTC-USDT", "BTC-USD-PERP"])
+
+
+def test_a_pattern_means_what_trades_and_a_name_what_it_names() -> None:
+    halted = okx_row("ETH-USDT-SWAP", "SWAP", state="suspend")
+    body = orjson.dumps({"data": [*orjson.loads(BODY)["data"], halted]})
+    okx = get_adapter("okx")
+
+    def chosen(*names: str) -> list[str]:
+        return [row.symbol for row in choose_traded(okx, body, names)]
+
+    assert chosen("*") == ["BTC-USDT-SWAP", "BTC-USDT"]
+    assert chosen("BTC-USDT", "*-USDT-PERP") == ["BTC-USDT", "BTC-USDT-SWAP"]
+    assert chosen("ETH-USDT-PERP") == ["ETH-USDT-SWAP"], "who names one that is halted means it"
+    with pytest.raises(VenueError, match=r"okx: nothing that it trades is like SOL-\*"):
+        chosen("SOL-*")
+    with pytest.raises(VenueError, match=r"'BTC-USD-PERP'; close matches: BTC-USDT-PERP \(BTC-USDT-SWAP\)"):
+        chosen("BTC-USD-PERP")
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol", "canonical"),
+    [
+        ("binance_usdm", "1000PEPEUSDT", "PEPE-USDT-PERP"),
+        ("okx", "BTC-USDT-SWAP", "BTC-USDT-PERP"),
+        ("bybit_linear", "BTCUSDT-26DEC25", "BTC-USDT-251226"),
+        ("bybit_spot", "BTCUSDT", "BTC-USDT"),
+    ],
+)
+def test_without_instrument_data_either_name_may_mean_the_other(
+    venue: str, symbol: str, canonical: str
+) -> None:
+    assert names_beside(venue, [symbol, canonical, "BTC-*"], [symbol]) == []
+    assert names_beside(venue, [symbol, canonical], [canonical]) == []
+    assert names_beside(venue, [symbol, canonical + "X"], [symbol]) == [canonical + "X"]
+    assert names_meant(venue, [symbol]) == [symbol, canonical]
+
+
+@pytest.mark.parametrize("name", ["", "BTC-99FEB25", "é", "BTC-USDT-PREP"])
+def test_a_name_that_is_no_symbol_means_itself_alone(name: str) -> None:
+    for venue in ("binance_usdm", "okx", "bybit_linear", "bybit_spot", "nowhere"):
+        assert names_beside(venue, [name], [name]) == []
+        assert names_beside(venue, [name], ["ETHUSDT"]) == [name]

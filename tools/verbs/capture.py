@@ -13,6 +13,7 @@ import uvloop
 from rich.live import Live
 from rich.text import Text
 
+from feeds.adapter import StreamSettings
 from feeds.capture_writer import WriterSettings
 from feeds.errors import FeedError
 from tools.capture_info import CaptureInfo, describe
@@ -27,7 +28,10 @@ EXIT_LOST = 1
 
 def capture(
     symbols: Annotated[
-        list[str] | None, typer.Argument(metavar="[SYMBOL...]", help="The venue's own names.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[SYMBOL...]", help="The venue's names, canonical ones (BTC-USDT-PERP), or patterns."
+        ),
     ] = None,
     venue: Annotated[str, typer.Option(help="Whose frames to record (an adapter's name).")] = "",
     out: Annotated[Path, typer.Option(help="Folder of the files; made if it is missing.")] = Path("captures"),
@@ -36,12 +40,23 @@ def capture(
     rest: Annotated[str, typer.Option(help="REST base address, instead of the venue's own.")] = "",
     ca: Annotated[Path | None, typer.Option(help="PEM file of a private authority.")] = None,
     snapshot_every: Annotated[
-        float, typer.Option(min=0, help="Seconds between recorded REST snapshots; 0: on connecting only.")
+        float,
+        typer.Option(
+            min=0, help="Seconds between recorded REST snapshots; 0: where a connection or a file begins."
+        ),
     ] = 300.0,
+    depth_stream: Annotated[
+        str, typer.Option(help="Depth stream, by the venue's name; else its first.")
+    ] = "",
+    trade_stream: Annotated[str, typer.Option(help="Stream of trades, by the venue's name.")] = "",
+    liquidations: Annotated[bool, typer.Option("--liquidations", help="Record liquidations too.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Record what the venue says of itself and its instruments too.")
+    ] = False,
     file_mb: Annotated[int, typer.Option(min=1, help="Compressed size after which a new file begins.")] = 256,
     file_minutes: Annotated[float, typer.Option(min=0.01, help="Age after which a new file begins.")] = 60.0,
     info: Annotated[
-        list[Path] | None, typer.Option(help="Describe this capture instead; may be repeated.")
+        list[Path] | None, typer.Option(help="Describe these captures instead; more files may follow.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -55,7 +70,8 @@ def capture(
     """
     try:
         if info:
-            raise typer.Exit(_info(info, venue, as_json=json))
+            # The shell makes several words of captures/*.gz: those behind the first are files too.
+            raise typer.Exit(_info([*info, *map(Path, symbols or [])], venue, as_json=json))
         if not venue:
             raise typer.BadParameter("which venue? (--venue NAME)")
         out.mkdir(parents=True, exist_ok=True)
@@ -67,6 +83,9 @@ def capture(
                 websocket_url=ws,
                 rest_url=rest,
                 ca_file=str(ca) if ca else None,
+                streams=StreamSettings(
+                    depth_stream, trade_stream, with_liquidations=liquidations, with_status=status
+                ),
                 snapshot_every_s=snapshot_every,
                 writer=WriterSettings(file_bytes=file_mb << 20, file_ns=int(file_minutes * 60e9)),
             )
@@ -84,7 +103,9 @@ def capture(
         typer.echo(
             f"ringlane: error: nothing was received: {found['last_error'] or 'no frame came'}", err=True
         )
-    raise typer.Exit(EXIT_LOST if found["dropped"] or not found["frames"] else 0)
+    if found["end_error"]:
+        typer.echo(f"ringlane: error: the last lines are lost: {found['end_error']}", err=True)
+    raise typer.Exit(EXIT_LOST if found["dropped"] or found["end_error"] or not found["frames"] else 0)
 
 
 async def _record(recorder: Recorder, duration: float | None, *, as_json: bool) -> dict[str, Any]:
