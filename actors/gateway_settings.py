@@ -23,7 +23,7 @@ class OrderGatewaySettings:
 
     Args:
         mode: "paper" fills orders from live data in this worker, "venue" sends them to the accounts' venues.
-        accounts: of mode "venue", one `actors.venue_orders.VenueAccount` object each.
+        accounts: of mode "venue", one `actors.venue_account.VenueAccount` object each.
         maker_fee_bps: paper only; None = the instrument rows' own fee.
         taker_fee_bps: likewise.
         queue_model: paper only, as `exec.simulator.queue_model.parse_queue_model` takes it.

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from actors.account_ports import RestPort
-from actors.errors import SettingsError
 from actors.feed_ports import raise_error
 from actors.runtime.context import Context
 from actors.runtime.settings import read_settings
+from actors.venue_account import VenueAccount
 from exec.client_ids import tag_of
 from exec.entries import EntryWriter
-from exec.keys import KINDS, KeyKind, Keys, read_secret
 from exec.oms import Oms
 from exec.order_protocol import Channel, Request
-from exec.rate_limits import AccountRates
 from exec.recovery import Recovered
-from exec.venue_commands import NoRates, Rates, SessionTimes
+from exec.venue_commands import SessionTimes
 from exec.venue_session import VenueSession
 from exec.venue_sessions import TableDirectory, VenueSessions, resume_venues
 from exec.venues import make_protocol
@@ -56,67 +54,12 @@ TOLD = frozenset(
         "amended",
         "decode",
         "wait",
+        "limit",
+        "keys",
     )
 )
 #: A venue that refuses for too much may say so to every request: told once in so long.
 WAIT_TOLD_NS = 5_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class VenueAccount:
-    """One account the gateway trades; in the settings of the role `order_gateway`.
-
-    Args:
-        name: of the account.
-        protocol: key of `exec.venues.PROTOCOLS`.
-        venues: adapter names of the venues it trades on.
-        symbols: what the run trades there.
-        order_url: base address of the order socket, "" = the venue's own.
-        private_url: the same of the private stream.
-        ca_file: PEM file of a private authority.
-        api_key: where it is: {"env": NAME} or {"file": PATH}.
-        secret: the same.
-        passphrase: the same, {} = none.
-        kind: "hmac" or "ed25519".
-        options: the protocol's own.
-        rates: purpose → name of the rule in the rate ledger; empty = nothing is counted.
-        rotate_s: after that each of the two sockets is replaced by a new one; 0 = half a day.
-    """
-
-    name: str
-    protocol: str
-    venues: list[str]
-    symbols: list[str] = field(default_factory=list)
-    order_url: str = ""
-    private_url: str = ""
-    ca_file: str | None = None
-    api_key: dict[str, str] = field(default_factory=dict)
-    secret: dict[str, str] = field(default_factory=dict)
-    passphrase: dict[str, str] = field(default_factory=dict)
-    kind: str = "hmac"
-    options: dict[str, Any] = field(default_factory=dict)
-    rates: dict[str, str] = field(default_factory=dict)
-    rotate_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise SettingsError(f"order_gateway: account {self.name}: kind {self.kind!r} is not known")
-        unknown = [name for name in self.venues if name not in VENUE_ID]
-        if unknown or not self.venues:
-            raise SettingsError(f"order_gateway: account {self.name}: no venues {unknown or ''}".rstrip())
-
-    def read_keys(self) -> Keys:
-        """The keys themselves, from where they are; raises KeysError, which names the place only."""
-        kind: KeyKind = "ed25519" if self.kind == "ed25519" else "hmac"
-        api_key, secret, passphrase = (
-            read_secret(f"account {self.name}: {what}", place.get("env"), place.get("file"))
-            for what, place in (
-                ("api_key", self.api_key),
-                ("secret", self.secret),
-                ("passphrase", self.passphrase),
-            )
-        )
-        return Keys(api_key, secret, passphrase, kind)
 
 
 class SocketListener(CallbackListener):
@@ -197,8 +140,9 @@ class AccountLink:
         self._context.host.scheduler.spawn(line.connection.run(), lambda: None, self._broken)
 
     def _gate(self, channel: Channel) -> ConnectGate | None:
-        """What holds attempts within the venue's limit: the order socket goes first, cancels need it."""
-        lane = RateLane.CANCEL if channel is Channel.ORDER_SOCKET else RateLane.RECONCILE
+        """What holds attempts within the venue's limit: cancels need both sockets, spare ones can wait."""
+        is_spare = channel in (Channel.SPARE_ORDERS, Channel.SPARE_STREAM)
+        lane = RateLane.RECONCILE if is_spare else RateLane.CANCEL
         budget = self._context.rate_budget(self._account.rates, "connects", lane)
         return None if budget is None else ConnectGate(1.0, 1, budget=budget)
 
@@ -377,6 +321,8 @@ class VenueOrders:
     ) -> VenueSession:
         context = self._context
         directory = TableDirectory(context.instruments)
+        for text in account.exposed_keys():
+            self._tell(account.name, "keys", text)
         protocol = make_protocol(
             account.protocol,
             account.read_keys(),
@@ -387,18 +333,15 @@ class VenueOrders:
             symbols=account.symbols,
             **account.options,
         )
-        rates: Rates = NoRates()
-        if account.rates:
-            rates = AccountRates(context.rates, account.protocol, account.rates, context.utc_ns)
         return VenueSession(
             protocol,
             oms,
             link,
-            utc_ns=context.utc_ns,
+            utc_ns=_steady_utc(context),
             venue_of=lambda instrument_id: directory.row(instrument_id).venue_id,
             venue_ids=[VENUE_ID[name] for name in account.venues],
             entries=entries,
-            rates=rates,
+            rates=account.make_rates(context.rates, context.utc_ns),
             times=_times(account),
             on_event=lambda name, text: self._tell(account.name, name, text),
         )
@@ -487,6 +430,15 @@ class VenueOrders:
         self.sessions.end(self._context.now_ns())
         for link in self._links:
             link.close()
+
+
+def _steady_utc(context: Context) -> Callable[[], int]:
+    """The time of day as it was, plus what has passed since: who sets the clock moves no request's deadline.
+
+    How far that is from the venue's time the session measures.
+    """
+    base_ns, now_ns = context.utc_ns() - context.now_ns(), context.now_ns
+    return lambda: base_ns + now_ns()
 
 
 def _times(account: VenueAccount) -> SessionTimes:

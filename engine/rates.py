@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 from engine.venue_config import VenueConfig
@@ -23,6 +24,7 @@ from shm.rate_rules import SECOND_NS, RateRule, scaled
 #: into the share that resyncs have of this burst.
 WEIGHT_BURST = 0.65
 LONG_WINDOW_S = 300
+SESSION_SOCKETS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,26 @@ class RatePlan:
         rules: for the ledger.
         names: by venue and purpose, of market data.
         accounts: by order protocol and purpose, of order entry.
+        shares: by order protocol, of what the venue grants that is the run's.
     """
 
     rules: tuple[RateRule, ...] = ()
     names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     accounts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+
+    def account_settings(self, protocol: str) -> dict[str, Any]:
+        """What a gateway is told of the limits of its account (`actors.venue_account.VenueAccount`)."""
+        names = self.accounts[protocol]
+        rules = {rule.name: rule for rule in self.rules}
+        return {
+            "rates": dict(names),
+            "rate_limits": {
+                purpose: [rules[name].limit, rules[name].burst_of(rules[name].limit)]
+                for purpose, name in names.items()
+            },
+            "rate_share": self.shares[protocol],
+        }
 
 
 def weight_rule(name: str, adapter: VenueAdapter) -> RateRule:
@@ -58,6 +75,7 @@ def connects_rule(name: str, adapter: VenueAdapter, per_second: float = 0.0) -> 
     """The limit of connection attempts from one address.
 
     A venue that lets more connect at once than in a second counts over five minutes, others each second.
+    There two may connect at once, as many as an account's session needs: what lasts is one less a second.
 
     Args:
         name: of the rule.
@@ -75,7 +93,7 @@ def connects_rule(name: str, adapter: VenueAdapter, per_second: float = 0.0) -> 
         RateUnit.CONNECTS,
         limit,
         seconds * SECOND_NS,
-        burst=min(adapter.connect_burst, max(1, limit // 2)) if is_long else 1,
+        burst=min(adapter.connect_burst, max(1, limit // 2)) if is_long else min(limit, SESSION_SOCKETS),
     )
 
 
@@ -92,6 +110,7 @@ def plan_rates(
     rules: dict[str, RateRule] = {}
     names: dict[str, dict[str, str]] = {}
     accounts: dict[str, dict[str, str]] = {}
+    shares: dict[str, float] = {}
     for venue, config in venues.items():
         names[venue] = {}
         if config.adapter not in ADAPTERS:
@@ -108,9 +127,10 @@ def plan_rates(
         orders: tuple[RateRule, ...] = ()
         if order_instruments and protocol is not None and protocol not in accounts:
             accounts[protocol], orders = _account(protocol, names[venue], order_instruments)
+            shares[protocol] = config.rate_share
         for rule in scaled((*made.values(), *orders), _factor(config)):
             rules.setdefault(rule.name, rule)
-    return RatePlan(tuple(rules.values()), names, accounts)
+    return RatePlan(tuple(rules.values()), names, accounts, shares)
 
 
 def _account(

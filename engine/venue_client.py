@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx
 
-from actors.venue_orders import VenueAccount
+from actors.venue_account import VenueAccount
 from exec.errors import DecodeError, OrderError
 from exec.order import Order
 from exec.order_protocol import (
@@ -151,10 +151,13 @@ class VenueClient:
             words = self.protocol.decode_rest(request, status, headers, body)
         except DecodeError as error:
             words = [Answer(request.request_id, False, action=Action.ASK, text=str(error))]
-        if self._rates is not None:
-            self._rates.on_headers(headers, sent_ns, now_ns())
         for word in words:
-            if isinstance(word, Answer) and not word.is_ok and word.action is not Action.DONE:
+            if isinstance(word, ControlWord) and self._rates is not None:
+                for purpose, used in word.values.items():
+                    self._rates.on_used(purpose, used, sent_ns, now_ns())
+                for purpose, stated in word.limits.items():
+                    self._rates.on_limit(purpose, stated, now_ns())
+            elif isinstance(word, Answer) and not word.is_ok and word.action is not Action.DONE:
                 self._refused(request, word)
         return words
 

@@ -307,6 +307,8 @@ def _compare_listed(order: OurOrder | None, row: VenueOrder, missed: Mapping[int
     filled = order.filled_units + missed.get(order.client_order_id, 0)
     if row.filled_units > filled:
         return [_gap(order, filled, row.filled_units, row.venue_order_id)]
+    if order.status == _UNKNOWN and order.is_pending_replace:
+        return []  # it is asked about, until no replace can arrive any more
     if order.status == _UNKNOWN:
         kind = DiscrepancyKind.UNKNOWN_RESOLVED
     elif order.status == _PENDING_NEW:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -88,3 +90,25 @@ def read_secret(
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise KeysError(f"{what}: {file} can not be read: {reason}") from error
     return ""
+
+
+def open_to_others(file: str) -> str:
+    """Say who but its owner may read a file that holds a secret; "" = nobody, or it can not be looked at."""
+    try:
+        mode = stat.S_IMODE(Path(file).stat().st_mode)
+    except OSError:
+        return ""
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return ""
+    return f"{file} can be read by others (mode {mode:04o}): chmod 600 {file}"
+
+
+def forbid_core_dump() -> None:
+    """Keep the memory of this process, which holds keys from now on, out of core files and core handlers.
+
+    One byte: less than any core file has, and the one limit that the kernel obeys for handlers, too (core(5),
+    "Piping core dumps to a program").
+    """
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    most = 1 if hard == resource.RLIM_INFINITY or hard >= 1 else 0
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))

@@ -174,7 +174,7 @@ class Sign(IntEnum):
     LISTEN_KEY_EXPIRED = 8
     CLOSING = 9  # the venue announces that it will end the connection
     MAINTENANCE = 10
-    USED = 11  # `values`: bucket name -> used, from headers or a rateLimits array
+    USED = 11  # `values`: purpose -> used, `limits`: purpose -> limit, from headers or a rateLimits array
     SERVER_TIME = 12  # `venue_utc_ns`
     DEAD_MAN = 13  # the venue's timer fired or was set
     SNAPSHOT_END = 14  # the answer to OPEN_ORDERS, POSITIONS, FILLS or BALANCES (request_id) is complete
@@ -193,6 +193,7 @@ class ControlWord:
     reply: bytes = b""
     venue_utc_ns: int = 0
     values: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 Word = Answer | VenueReport | OpenOrderWord | PositionWord | BalanceWord | ControlWord
@@ -227,9 +228,9 @@ class OrderProtocol(ABC):
     has_replace: ClassVar[bool] = True
     #: Seconds between application pings that the venue demands; 0 = none (control frames suffice).
     ping_s: ClassVar[float] = 0.0
-    #: A request that reaches the venue later than so many seconds after its timestamp is refused there. Until
-    #: then nobody can say of an order that the venue does not know that it never will.
-    request_life_s: ClassVar[float] = 5.0
+    #: A new order or an amendment that reaches the venue later than so many seconds after its timestamp is
+    #: refused there. Until then nobody can say of an order that the venue does not know that it never will.
+    request_life_s: float = 5.0
     #: From how many commands of one duty cycle a batch is worth it: more where batches go a slower way.
     batch_from: ClassVar[int] = 2
     #: How many SUBSCRIBED words the answers to `subscribes` bring.

@@ -15,7 +15,7 @@ from shm.rate_rules import RateRule
 
 
 def limits_of(protocol: str) -> ModuleType:
-    """Return the module with RULES, STOPS, HEADERS and IS_ALIGNED of an order protocol.
+    """Return the module with RULES, STOPS and IS_ALIGNED of an order protocol.
 
     Raises:
         OrderError: no protocol bears this name.
@@ -53,19 +53,31 @@ class AccountRates:
         protocol: whose limits these are.
         names: purpose → name of its rule in the ledger.
         utc_ns: wall clock.
+        limits: purpose → (limit, burst) as configured; limits that the venue states for other purposes are
+            not taken over.
+        share: of what the venue grants that is ours (`rate_share`).
     """
 
     def __init__(
-        self, ledger: RateLedger, protocol: str, names: Mapping[str, str], utc_ns: Callable[[], int]
+        self,
+        ledger: RateLedger,
+        protocol: str,
+        names: Mapping[str, str],
+        utc_ns: Callable[[], int],
+        *,
+        limits: Mapping[str, Sequence[int]] | None = None,
+        share: float = 1.0,
     ) -> None:
-        limits = limits_of(protocol)
+        said = limits_of(protocol)
         self.ledger = ledger
         self._names = dict(names)
         self._utc_ns = utc_ns
-        self._stops: Mapping[str, tuple[str, RateStop]] = limits.STOPS
-        self._headers: Mapping[str, str] = limits.HEADERS
-        self._is_aligned: bool = limits.IS_ALIGNED
+        self._stops: Mapping[str, tuple[str, RateStop]] = said.STOPS
+        self._is_aligned: bool = said.IS_ALIGNED
         self._windows_ns = {rule.name: rule.window_ns for rule in ledger.rule_views()}
+        self._configured = dict(limits or {})
+        self._share = min(share, 1.0)
+        self._stated: dict[str, int] = {}
         self._takes: dict[tuple[tuple[tuple[str, int], ...], int], RateTake] = {}
 
     def bucket(self, purpose: str, instrument_id: int = 0) -> int:
@@ -125,29 +137,46 @@ class AccountRates:
             self.ledger.penalize(self.bucket(name, instrument_id), until_ns, stop)
         return True
 
-    def on_headers(self, headers: Mapping[str, str], sent_ns: int, now_ns: int) -> None:
-        """Learn from an answer's headers (names in lower case) how much the venue has counted.
+    def on_used(self, purpose: str, used: int, sent_ns: int, now_ns: int, instrument_id: int = 0) -> None:
+        """Learn from an answer how much the venue has counted by one rule.
 
         Args:
-            headers: of the answer.
-            sent_ns: when its request was sent: its window is the one the venue speaks of, or an older one.
+            purpose: of the rule.
+            used: units, whoever sent them.
+            sent_ns: when the request was sent: its window is the one the venue speaks of, or an older one.
             now_ns: now.
+            instrument_id: where the venue counts instruments apart.
         """
-        for purpose, header in self._headers.items():
-            used = headers.get(header, "")
-            if used.isascii() and used.isdigit():
-                self.on_used(purpose, int(used), sent_ns, now_ns)
-
-    def on_used(self, purpose: str, used: int, sent_ns: int, now_ns: int, instrument_id: int = 0) -> None:
-        """Learn how much the venue has counted by one rule; arguments as `on_headers`."""
         since_ns = None
         if self._is_aligned:
             utc_ns = self._utc_ns() - (now_ns - sent_ns)
             since_ns = sent_ns - utc_ns % self._windows_ns[self._names[purpose]]
         self.ledger.correct(self.bucket(purpose, instrument_id), used, now_ns, since_ns)
 
-    def on_limit(self, purpose: str, limit: int, now_ns: int, instrument_id: int = 0) -> None:
-        """Take over a limit that the venue states, if it is another one than before."""
-        bucket = self.bucket(purpose, instrument_id)
-        if limit > 0 and self.ledger.view(bucket, now_ns).limit != limit:
-            self.ledger.set_limit(bucket, limit, now_ns)
+    def on_limit(self, purpose: str, stated: int, now_ns: int) -> int:
+        """Take over a limit that the venue states for this account, as far as it is lower than ours.
+
+        Our share of it is what counts, and never more than the configured limit. What a lower one took away
+        comes back with a higher one.
+
+        Args:
+            purpose: of the rule.
+            stated: units a window, as the venue says; 0 and below mean nothing.
+            now_ns: now.
+
+        Returns:
+            The limit that is in force from now on if it is another one than before, else 0.
+        """
+        if stated < 1 or self._stated.get(purpose) == stated:
+            return 0
+        self._stated[purpose] = stated
+        configured = self._configured.get(purpose)
+        if configured is None:
+            return 0
+        most, burst = configured
+        limit = min(most, max(1, int(stated * self._share)))
+        bucket = self.bucket(purpose)
+        if self.ledger.view(bucket, now_ns).limit == limit:
+            return 0
+        self.ledger.set_limit(bucket, limit, now_ns, max(1, burst * limit // most))
+        return limit

@@ -23,7 +23,9 @@ from exec.order_protocol import (
     Word,
 )
 from exec.session import OrderSession, VenueReport
+from exec.venue_commands import SECOND_NS
 from exec.venue_doubts import Doubt, Verdict
+from exec.venue_mass import MassCancels
 from exec.venue_requests import Sent
 from exec.venue_rotation import Rotation
 from exec.venue_states import SessionState
@@ -47,6 +49,8 @@ class WordTaker(CommandSender, OrderSession):
 
     #: Replaces the private stream's socket in time.
     rotation: Rotation
+    #: Mass cancels until they are granted.
+    mass: MassCancels
     #: Root ids of acknowledged commands that the private stream must tell of, and until when.
     _stream_due: dict[int, int]
     #: When the private stream last told of an order; it may tell before the answer comes.
@@ -204,6 +208,7 @@ class WordTaker(CommandSender, OrderSession):
         elif kind is RequestKind.QUERY or kind in _COMMANDS or kind is RequestKind.MASS_CANCEL:
             for report in answer.reports:
                 self.deliver(report, now_ns)
+            self.mass.on_answer(answer, now_ns)
         elif not answer.is_ok:
             self.on_snapshot_failed(kind, answer.request_id, now_ns)
         else:
@@ -293,6 +298,16 @@ class WordTaker(CommandSender, OrderSession):
 
     # ---- questions ------------------------------------------------------------------------------
 
+    def doubt(self, order: Order, now_ns: int, delay_ns: int = 0, *, must_ask: bool = False) -> None:
+        """See `CommandSender`; a replace under way is not refused before it can not arrive any more."""
+        super().doubt(order, now_ns, delay_ns, must_ask=must_ask)
+        found = self.doubts.find(order.root_client_order_id)
+        if found is not None and order.is_pending_replace:
+            times = self.times
+            life_ns = round(self.protocol.request_life_s * SECOND_NS) + times.life_margin_ns
+            # It may have waited to be paid for before it left.
+            found.terms_ns = min(order.request_ns, now_ns) + times.new_wait_ns + life_ns
+
     def ask(self, now_ns: int) -> None:
         """Ask the venue about every order whose time has come."""
         for doubt in self.doubts.due(now_ns):
@@ -367,7 +382,7 @@ class WordTaker(CommandSender, OrderSession):
             return
         state = doubt.state()
         if verdict is Verdict.ASK_AGAIN or state is None:
-            self.doubts.again(doubt, now_ns)
+            self.doubts.again(doubt, now_ns, is_untold=state is None)
             return
         order = doubt.order
         was_unknown = order.status == _UNKNOWN
@@ -395,6 +410,7 @@ class WordTaker(CommandSender, OrderSession):
                 self.oms.timed_out(order, now_ns)
                 if not order.is_terminal:
                     self.doubt(order, now_ns)
+            self.mass.on_silence(sent.request.request_id, now_ns)
             if doubt is None and kind not in _COMMANDS:
                 self.on_snapshot_failed(kind, sent.request.request_id, now_ns)
 

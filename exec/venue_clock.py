@@ -1,10 +1,16 @@
-"""How far a venue's clock is from ours: the offset of the quickest of the last answers."""
+"""How far a venue's clock is from ours: the offset of the quickest of the last answers.
+
+Each answer bounds the offset: it was said at some moment of the round trip. A new answer whose bounds exclude
+those of an older one means that a clock was set in between: what was measured before is forgotten.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 
 CLOCK_SAMPLES = 8
+#: Venues say milliseconds, and clocks drift: by 100 ppm, 48 ms while the samples are gathered.
+TOLERANCE_NS = 50_000_000
 
 
 class VenueClock:
@@ -40,6 +46,11 @@ class VenueClock:
             trip_ns: from question to answer.
             now_ns: now.
         """
-        self._samples.append((trip_ns, venue_utc_ns - (our_utc_ns - trip_ns // 2)))
+        offset_ns = venue_utc_ns - (our_utc_ns - trip_ns // 2)
+        for other_trip_ns, other_ns in self._samples:
+            if abs(offset_ns - other_ns) > (trip_ns + other_trip_ns) // 2 + TOLERANCE_NS:
+                self._samples.clear()
+                break
+        self._samples.append((trip_ns, offset_ns))
         self.due_ns = now_ns + self._period_ns
         return min(self._samples)[1]

@@ -62,6 +62,9 @@ class Rates(Protocol):
     def on_used(self, purpose: str, used: int, sent_ns: int, now_ns: int) -> None:
         """The venue says what it has counted."""
 
+    def on_limit(self, purpose: str, stated: int, now_ns: int) -> int:
+        """The venue says what it allows; returns the limit now in force, 0 = as before."""
+
 
 class NoRates:
     """No limits: tests, and venues that count nothing."""
@@ -80,6 +83,11 @@ class NoRates:
 
     def on_used(self, purpose: str, used: int, sent_ns: int, now_ns: int) -> None:
         """Nothing to correct."""
+
+    def on_limit(self, purpose: str, stated: int, now_ns: int) -> int:
+        """Nothing to limit."""
+        del purpose, stated, now_ns
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

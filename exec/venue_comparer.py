@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 from exec.discrepancy import GRACE_NS, Discrepancy, DiscrepancyKind, Repair
 from exec.entries import EntryWriter
+from exec.lifecycle import Event
 from exec.order_protocol import (
     BalanceWord,
     ControlWord,
@@ -19,6 +21,7 @@ from exec.session import VenueReport
 from exec.venue_answers import WordTaker
 from exec.venue_comparison import ROUNDS_TOLD, Comparison, Outcome
 from exec.venue_states import SessionEvent
+from exec.venues.digests import number63
 
 OPENING = frozenset((RequestKind.SERVER_TIME, RequestKind.LISTEN_KEY, RequestKind.ACCOUNT))
 
@@ -61,6 +64,7 @@ class Comparer(WordTaker):
         """See `WordTaker`; what was asked for a round or a connection that is over means nothing any more."""
         if self.comparison.is_asked(request_id):
             self.comparison.fail()
+            self.doubts.waits_for_list = False
             self._compare_due_ns = now_ns + self.times.sync_retry_ns
         elif request_id in self._opening:
             self._open_again_ns = now_ns + self.times.open_retry_ns
@@ -81,12 +85,54 @@ class Comparer(WordTaker):
         if self._compare_due_ns is None or due_ns < self._compare_due_ns:
             self._compare_due_ns = due_ns
 
+    # ---- the list before the questions ----------------------------------------------------------
+
+    def _begin_to_compare(self, now_ns: int) -> None:
+        """The session can reach the venue: ask for what is open, or about each order, whatever costs less.
+
+        Everything that happens from here on the private stream tells, so a list is as good as an answer.
+        """
+        self._compare_due_ns = now_ns
+        order = self.doubts.any_order()
+        if order is None:
+            return
+        listing = self.protocol.snapshot(RequestKind.OPEN_ORDERS, self._next_id, self.utc_ns)
+        question = self.protocol.query(order, self._next_id, self.utc_ns)
+        self.doubts.waits_for_list = _cost(listing) < len(self.doubts) * _cost(question)
+
+    def _take_list(self, now_ns: int) -> None:
+        """Orders that the venue lists are answered; about all others it is asked."""
+        self.doubts.waits_for_list = False
+        self._compare_due_ns = now_ns
+        for row in self.comparison.open_orders():
+            order = self.oms.order(row.client_order_id)
+            doubt = None if order is None else self.doubts.find(order.root_client_order_id)
+            if order is None or doubt is None:
+                continue
+            report = VenueReport(
+                Event.ACCEPTED,
+                order.root_client_order_id,
+                row.instrument_id,
+                row.side,
+                venue_order_id=number63(row.venue_order_id),
+                price_units=row.price_units,
+                order_units=row.order_units,
+            )
+            self.order_of(report)
+            doubt.asked_ns = self.comparison.asked_ns
+            doubt.reports.append(report)
+            doubt.filled_units = row.filled_units
+            self._judge(doubt, now_ns)
+
+    # ---- rounds ---------------------------------------------------------------------------------
+
     def _compare(self, now_ns: int) -> None:
         """Begin a round; what can not be paid for now is tried again."""
         self._compare_due_ns = now_ns + self.times.sync_retry_ns
         comparison, since = self.comparison, self.comparison.agreed_utc_ns
         begun: list[Request] = []
-        for kind in comparison.kinds():
+        is_list = self.doubts.waits_for_list
+        for kind in [RequestKind.OPEN_ORDERS] if is_list else comparison.kinds():
             asked = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since)
             self._next_id += len(asked)
             begun += asked
@@ -99,6 +145,7 @@ class Comparer(WordTaker):
         is_paid = wait_ns == 0  # else it is more than the lane ever has at once
         for request in begun:
             if self.send(request, now_ns, is_paid=is_paid):
+                self.doubts.waits_for_list = False
                 return
         comparison.begin(((one.request_id, one.kind) for one in begun), now_ns, self.utc_ns)
 
@@ -116,7 +163,11 @@ class Comparer(WordTaker):
 
     def _snapshot_end(self, request_id: int, now_ns: int) -> None:
         self.requests.settle(request_id)
-        if self.comparison.end(request_id):
+        if not self.comparison.end(request_id):
+            return
+        if self.doubts.waits_for_list:
+            self._take_list(now_ns)
+        else:
             self._repair(self.comparison.judge(), now_ns)
 
     def _repair(self, outcome: Outcome, now_ns: int) -> None:
@@ -142,3 +193,8 @@ class Comparer(WordTaker):
                 "unsettled", f"{self.protocol.name}: {self.comparison.rounds} rounds without agreement"
             )
         self._compare_due_ns = now_ns + self.times.doubt_ns
+
+
+def _cost(requests: Iterable[Request]) -> int:
+    """What requests take of the venue's limits, in units of whatever it counts."""
+    return sum(weight for request in requests for _, weight in request.rates)

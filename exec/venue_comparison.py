@@ -106,6 +106,15 @@ class Comparison:
         """What a request of this round asks for, None = it is none of them."""
         return self._open.get(request_id)
 
+    @property
+    def asked_ns(self) -> int:
+        """When the round was asked for."""
+        return self._asked_ns
+
+    def open_orders(self) -> list[OpenOrderWord]:
+        """Orders of ours that the venue listed as open in this round."""
+        return [row for row in self._orders if row.client_order_id and row.instrument_id >= 0]
+
     def add(self, word: OpenOrderWord | PositionWord) -> None:
         """A row of an answer."""
         if isinstance(word, PositionWord):

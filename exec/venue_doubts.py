@@ -33,6 +33,8 @@ class Doubt:
         order: of the OMS.
         due_ns: when it is asked next.
         not_found_ns: a NOT_FOUND to a question asked before that is no answer: the order may be under way.
+        terms_ns: old terms in an answer to a question asked before that say nothing: a replace may be under
+            way.
         must_ask: also once it is terminal, because fills may have been missed.
         asked_ns: when the first question of this round was sent, 0 = none was.
         open_requests: numbers of its questions under way.
@@ -48,6 +50,7 @@ class Doubt:
     due_ns: int
     not_found_ns: int
     must_ask: bool = False
+    terms_ns: int = 0
     asked_ns: int = 0
     open_requests: set[int] = field(default_factory=set)
     tries: int = 0
@@ -73,9 +76,15 @@ class Doubt:
             return Verdict.ASK_AGAIN
         if state.event == Event.NOT_FOUND and self.asked_ns < self.not_found_ns:
             return Verdict.ASK_AGAIN
+        if state.event == Event.ACCEPTED and self.asked_ns < self.terms_ns and self._has_old_terms(state):
+            return Verdict.ASK_AGAIN
         if self.filled_units > self.order.filled_units:
             return Verdict.ASK_FILLS if self.fills_asked < FILLS_ASKED_MAX else Verdict.ASK_AGAIN
         return Verdict.RESOLVED
+
+    def _has_old_terms(self, state: VenueReport) -> bool:
+        order = self.order
+        return order.is_pending_replace and not order.has_new_terms(state.price_units, state.order_units)
 
     def next_round(self, due_ns: int) -> None:
         """Forget the answers and ask again later."""
@@ -95,11 +104,15 @@ class DoubtBook:
     Args:
         first_ns: from doubt to question, and between the first two questions.
         longest_ns: at most that long between two questions.
+
+    Attributes:
+        waits_for_list: nothing is asked yet: the venue's list of open orders may answer most of it.
     """
 
     def __init__(self, first_ns: int, longest_ns: int) -> None:
         self.first_ns = first_ns
         self.longest_ns = longest_ns
+        self.waits_for_list = False
         self._by_root: dict[int, Doubt] = {}
         self._by_request: dict[int, Doubt] = {}
 
@@ -109,6 +122,15 @@ class DoubtBook:
     def unanswered(self) -> int:
         """How many of them matter: an ended order does only where fills may have been missed."""
         return sum(doubt.must_ask or not doubt.order.is_terminal for doubt in self._by_root.values())
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is to be asked now."""
+        return self.waits_for_list or not self._by_root
+
+    def any_order(self) -> Order | None:
+        """One of those in doubt, None if there is none."""
+        return next((doubt.order for doubt in self._by_root.values()), None)
 
     def find(self, root: int) -> Doubt | None:
         """The doubt about an order."""
@@ -142,13 +164,22 @@ class DoubtBook:
         self._by_request.pop(request_id, None)
         return not doubt.open_requests
 
-    def again(self, doubt: Doubt, now_ns: int) -> None:
-        """Ask again after a while that doubles, or once "not found" is an answer, if that is sooner."""
+    def again(self, doubt: Doubt, now_ns: int, *, is_untold: bool = False) -> None:
+        """Ask again after a while that doubles, or once what was said is an answer, if that is sooner.
+
+        Args:
+            doubt: to be asked again.
+            now_ns: now.
+            is_untold: the venue named no state: it wants to be asked in another way, the first time at once.
+        """
         for request_id in doubt.open_requests:
             self._by_request.pop(request_id, None)
+        due_ns = now_ns
+        if doubt.tries or not is_untold:
+            due_ns += min(self.first_ns << min(doubt.tries + 1, 20), self.longest_ns)
         doubt.tries += 1
-        due_ns = now_ns + min(self.first_ns << min(doubt.tries, 20), self.longest_ns)
-        doubt.next_round(min(due_ns, doubt.not_found_ns) if doubt.not_found_ns > now_ns else due_ns)
+        answers = [at_ns for at_ns in (doubt.not_found_ns, doubt.terms_ns) if at_ns > now_ns]
+        doubt.next_round(min([due_ns, *answers]))
 
     def drop(self, doubt: Doubt) -> None:
         """The venue's word is taken."""
@@ -159,14 +190,19 @@ class DoubtBook:
     def forget_questions(self, now_ns: int) -> None:
         """The connection is gone: every question is to be asked anew."""
         self._by_request.clear()
+        self.waits_for_list = False
         for doubt in self._by_root.values():
             doubt.next_round(now_ns)
 
     def due(self, now_ns: int) -> list[Doubt]:
         """Those to be asked now."""
+        if self.waits_for_list:
+            return []
         return [d for d in self._by_root.values() if not d.open_requests and d.due_ns <= now_ns]
 
     def next_due_ns(self) -> int | None:
         """When the next one is to be asked."""
+        if self.waits_for_list:
+            return None
         times = [d.due_ns for d in self._by_root.values() if not d.open_requests]
         return min(times) if times else None

@@ -22,10 +22,12 @@ from exec.order_protocol import (
     RequestKind,
     Sign,
 )
+from exec.venue_answers import CANCEL_AGAIN_NS
 from exec.venue_clock import VenueClock
 from exec.venue_commands import SECOND_NS, NoRates, Rates, SessionTimes, VenueLink
 from exec.venue_comparer import OPENING, Comparer
 from exec.venue_comparison import Comparison
+from exec.venue_mass import MassCancels
 from exec.venue_rotation import Rotation
 from exec.venue_states import REACHES_VENUE, SessionEvent, SessionState, step
 from shm.enums import OrderStatus
@@ -125,6 +127,12 @@ class VenueSession(Comparer):
             of=Channel.ORDER_SOCKET,
         )
         self._rotations = {Channel.SPARE_STREAM: self.rotation, Channel.SPARE_ORDERS: self.order_rotation}
+        self.mass = MassCancels(
+            lambda instrument_id: self.protocol.mass_cancel([instrument_id], self._next_id, self.utc_ns),
+            self.send,
+            self._cancel_each,
+            CANCEL_AGAIN_NS,
+        )
         self._keep_due_ns: int | None = None
         self._ping_due_ns: int | None = None
         self._compare_due_ns: int | None = None
@@ -263,9 +271,10 @@ class VenueSession(Comparer):
         if all(self._ready.values()) and self._step(SessionEvent.LOGGED_IN):
             if self.protocol.ping_s:
                 self._ping_due_ns = now_ns + round(self.protocol.ping_s * SECOND_NS)
-            self._compare_due_ns = now_ns
+            self._begin_to_compare(now_ns)
             for rotation in self._rotations.values():
                 rotation.begin(now_ns)
+            self.mass.flush(now_ns)
             self.flush(now_ns)
             self.on_timer(now_ns)
 
@@ -298,6 +307,7 @@ class VenueSession(Comparer):
             self.on_event("lost", f"{self.protocol.name}: {why}")
             self.refuse_queue(now_ns, cancels=False)
             self.requests.abandon()
+            self.mass.lost()
             self.comparison.reset()
             self._stream_due.clear()
             self.doubts.forget_questions(now_ns)
@@ -325,6 +335,11 @@ class VenueSession(Comparer):
         elif sign is Sign.USED:
             for purpose, used in word.values.items():
                 self.rates.on_used(purpose, used, sent_ns, now_ns)
+            for purpose, stated in word.limits.items():
+                limit = self.rates.on_limit(purpose, stated, now_ns)
+                if limit:
+                    text = f"{self.protocol.name}: {purpose}: the venue allows {stated}; {limit} from now on"
+                    self.on_event("limit", text)
         elif sign is Sign.SERVER_TIME:
             took_ns = now_ns - sent_ns
             self.offset_ns = self._clock.measured(word.venue_utc_ns, self._utc_ns(), took_ns, now_ns)
@@ -383,20 +398,23 @@ class VenueSession(Comparer):
     def mass_cancel(self, now_ns: int, instrument_id: int | None = None) -> None:
         """Cancel all that rests at an instrument, or at all that have orders of ours, whoever placed it.
 
-        At a venue that has no such request, ours are canceled one by one; others' are the sentinel's affair.
+        What can not be sent now waits for its turn in the lane of cancels (`MassCancels`). At a venue that
+        has no such request, ours are canceled one by one; others' are the sentinel's affair.
         """
         ids = (
-            [instrument_id]
-            if instrument_id is not None
-            else sorted({o.instrument_id for o in self.open_orders()})
+            {order.instrument_id for order in self.open_orders()}
+            if instrument_id is None
+            else {instrument_id}
         )
-        requests = self.protocol.mass_cancel(ids, self._next_id, self.utc_ns) if ids else ()
-        for request in requests:
-            self.send(request, now_ns)
-        if not requests:
-            for order in self.open_orders():
-                if order.instrument_id in ids:
-                    self.cancel(order, now_ns)
+        self.mass.want(sorted(ids))
+        if self.state in REACHES_VENUE:
+            self.mass.flush(now_ns)
+
+    def _cancel_each(self, instrument_id: int, now_ns: int) -> None:
+        for order in self.open_orders():
+            if order.instrument_id == instrument_id:
+                self.cancel(order, now_ns)
+        self.flush(now_ns)
 
     def query(self, order: Order, now_ns: int) -> None:
         """Ask the venue what became of an order."""
@@ -424,6 +442,8 @@ class VenueSession(Comparer):
             self.on_event("stale stream", text)
             self.relogin("the private stream is silent", now_ns)
             return
+        if self.mass.due_ns is not None and self.mass.due_ns <= now_ns:
+            self.mass.flush(now_ns)
         if self._retry_ns is not None and self._retry_ns <= now_ns:
             self.flush(now_ns)
         self.ask(now_ns)
@@ -434,7 +454,7 @@ class VenueSession(Comparer):
             for rotation in self._rotations.values():
                 rotation.on_timer(now_ns)
         self._keep_up(now_ns)
-        is_quiet = not len(self.doubts) or self.state is SessionState.UP
+        is_quiet = self.doubts.is_quiet or self.state is SessionState.UP
         if self._is_compare_due(now_ns) and is_quiet:
             self._compare(now_ns)
 
@@ -463,11 +483,11 @@ class VenueSession(Comparer):
             times.append(self._login_due_ns)
         if self.state in REACHES_VENUE:
             times += [self._retry_ns, self.doubts.next_due_ns(), self._clock.due_ns]
-            times += [self._keep_due_ns, self._ping_due_ns]
+            times += [self._keep_due_ns, self._ping_due_ns, self.mass.due_ns]
             times.append(min(self._stream_due.values(), default=None))
             if self.state is SessionState.UP:
                 times += [rotation.due_ns for rotation in self._rotations.values()]
-            if not self.comparison.is_running and (self.state is SessionState.UP or not len(self.doubts)):
+            if not self.comparison.is_running and (self.state is SessionState.UP or self.doubts.is_quiet):
                 times.append(self._compare_due_ns)
         due = [time for time in times if time is not None]
         return min(due) if due else None

@@ -98,10 +98,6 @@ class Simulator:
         else:
             market.instrument, market.fees = instrument, fees
 
-    def has_instrument(self, instrument_id: int) -> bool:
-        """Whether the instrument was added."""
-        return instrument_id in self._markets
-
     def instrument_ids(self) -> list[int]:
         """All instruments added."""
         return list(self._markets)

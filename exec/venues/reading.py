@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from exec.errors import DecodeError
 from exec.fees import FeeSchedule
 from exec.foreign_fees import ForeignFees
+from exec.order_protocol import PositionWord
 from exec.session import VenueReport
 from shm.enums import InstrumentKind, Liquidity, Side
 from shm.errors import UnitsError
@@ -264,13 +265,60 @@ def shown(value: object) -> str:
     return written if len(written) <= _SHOWN_MAX else f"{written[:_SHOWN_MAX]}…"
 
 
-def by_instrument(items: list[tuple[str, int, int, int]]) -> Iterator[tuple[str, int, int, int]]:
-    """Add up (symbol, signed units, average price, time) under one symbol; sums have no average."""
-    sums: dict[str, tuple[str, int, int, int]] = {}
+def order_terms(
+    row: Row, instrument: Instrument | None, price_key: str, units_key: str, filled_key: str
+) -> tuple[int, int, int]:
+    """Price, quantity and what is filled of an order, in the units of its instrument.
+
+    Of an instrument that this run does not trade (None) they are in 10^-`STRANGER_EXPONENT`, rounded down.
+
+    Raises:
+        DecodeError: one is no number, or does not fit exactly.
+    """
+    if instrument is None:
+        return (
+            floored(row, price_key, STRANGER_EXPONENT),
+            floored(row, units_key, STRANGER_EXPONENT),
+            floored(row, filled_key, STRANGER_EXPONENT),
+        )
+    return (
+        units(row, price_key, instrument.price_exponent),
+        units(row, units_key, instrument.quantity_exponent),
+        units(row, filled_key, instrument.quantity_exponent),
+    )
+
+
+def position_terms(
+    row: Row, instrument: Instrument | None, units_key: str, average_key: str
+) -> tuple[int, int]:
+    """Quantity and average price of a position, the average rounded down; see `order_terms`."""
+    if instrument is None:
+        return floored(row, units_key, STRANGER_EXPONENT), floored(row, average_key, STRANGER_EXPONENT)
+    return (
+        units(row, units_key, instrument.quantity_exponent),
+        floored(row, average_key, instrument.price_exponent),
+    )
+
+
+def net_positions(
+    items: list[tuple[str, int, int, int]], find: Callable[[str], Instrument | None]
+) -> list[PositionWord]:
+    """One word for each symbol; the sides of hedge mode are added up, and sums have no average price.
+
+    Args:
+        items: (symbol, signed units, average price, time).
+        find: an instrument by its symbol.
+    """
+    sums: dict[str, tuple[int, int, int]] = {}
     for symbol, position, average, utc_ns in items:
         known = sums.get(symbol)
         if known is None:
-            sums[symbol] = (symbol, position, average, utc_ns)
+            sums[symbol] = (position, average if position else 0, utc_ns)
         else:
-            sums[symbol] = (symbol, known[1] + position, 0, max(known[3], utc_ns))
-    yield from sums.values()
+            sums[symbol] = (known[0] + position, 0, max(known[2], utc_ns))
+    words = []
+    for symbol, (position, average, utc_ns) in sums.items():
+        instrument = find(symbol)
+        instrument_id = -1 if instrument is None else instrument.instrument_id
+        words.append(PositionWord(instrument_id, symbol, position, average, utc_ns))
+    return words

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from actors.runtime.context import Context
-from actors.venue_orders import AccountLink, VenueAccount, VenueOrders
+from actors.venue_account import VenueAccount
+from actors.venue_orders import AccountLink, VenueOrders, _steady_utc
 from exec.order_protocol import Channel
 from feeds.transport.rates import LedgerBudget
 from shm.enums import RateLane, RateScope, RateUnit
@@ -51,15 +52,27 @@ def test_attempts_of_two_processes_come_out_of_one_ledger() -> None:
     assert attempts(link(host, connects="v.connects"), Channel.SPARE_STREAM) == 0
 
 
-def test_an_order_socket_still_connects_when_feeds_and_streams_have_used_theirs() -> None:
+def test_both_sockets_still_connect_when_feeds_and_spare_sockets_have_used_theirs() -> None:
     host = Host()
     bucket = host.ledger.bucket("v.connects")
     while not host.ledger.take(bucket, RateLane.RESYNC, 1, NOW_NS):
         pass
     made = link(host, connects="v.connects")
-    streams = attempts(made, Channel.PRIVATE_STREAM)
-    assert streams > 0
-    assert attempts(made, Channel.ORDER_SOCKET) > 0
+    assert attempts(made, Channel.SPARE_STREAM) > 0
+    for channel in (Channel.ORDER_SOCKET, Channel.PRIVATE_STREAM):
+        gate = made._gate(channel)
+        assert gate is not None and not gate.delay_ns(NOW_NS)
+
+
+def test_a_clock_that_is_set_moves_no_deadline_of_a_request() -> None:
+    """A deadline that moved with it would let an order arrive after "not found" was believed."""
+    now_ns, wall_ns = [NOW_NS], [5_000 * SECOND_NS]
+    context = SimpleNamespace(now_ns=lambda: now_ns[0], utc_ns=lambda: wall_ns[0])
+    utc_ns = _steady_utc(cast(Context, context))
+    assert utc_ns() == wall_ns[0]
+    now_ns[0] += SECOND_NS
+    wall_ns[0] += 11 * SECOND_NS
+    assert utc_ns() == 5_001 * SECOND_NS
 
 
 def test_a_run_that_counts_nothing_has_no_gate() -> None:

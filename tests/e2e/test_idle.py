@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from engine.config import EngineConfig
-from tests.kit.engine_run import EngineRun, engine, until
+from tests.kit.engine_run import RISK, EngineRun, engine, until
 
 pytestmark = [pytest.mark.prove, pytest.mark.timeout(150)]
 
@@ -25,7 +25,8 @@ WINDOW_S = 4.0
 SHARE_MAX = 0.005  # of one core, all processes of the engine together
 RATIO_MAX = 8  # or so many times what as many wake-ups of a thread that does nothing cost here
 
-HEAD = """
+HEAD = (
+    """
 name = "idle{pid}"
 [venues.sim]
 adapter = "binance_usdm"
@@ -33,18 +34,14 @@ adapter = "binance_usdm"
 instruments = {actors}
 rate = 2_000.0
 seed = 7
-[risk]
-max_order_notional = 50_000
-max_position_notional = 250_000
-max_exposure = 2_000_000
-orders_per_s = 2_000
-burst = 500
-max_open_orders = 8
-[orders]
+"""
+    + RISK
+    + """[orders]
 mode = "paper"
 maker_fee_bps = 2.0
 taker_fee_bps = 5.0
 """
+)
 
 STRATEGY = """
 [[strategies]]

@@ -13,12 +13,13 @@ import orjson
 import pytest
 
 from tests.kit.account import journal_folder
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, until
+from tests.kit.engine_run import COMMAND, RISK, ROOT, EngineRun, engine, until
 from tools.verbs.books import begin_books
 
 pytestmark = pytest.mark.timeout(240)
 
-CONFIG = """
+CONFIG = (
+    """
 name = "{name}"
 [venues.v]
 adapter = "{adapter}"
@@ -34,14 +35,9 @@ name = "maker"
 kind = "market_maker"
 venue = "v"
 instruments = "all"
-[risk]
-max_order_notional = 50_000
-max_position_notional = 250_000
-max_exposure = 2_000_000
-orders_per_s = 2_000
-burst = 500
-max_open_orders = 8
 """
+    + RISK
+)
 
 
 class Books:

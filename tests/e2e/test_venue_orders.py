@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -18,9 +15,13 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, until
+from tests.kit.engine_run import COMMAND, RISK, ROOT, EngineRun, engine, until
+from tests.kit.trading_venue import SECRETS, TradingVenue, trading_venue
 
-CONFIG = """
+VENUE = "binance_usdm"
+
+CONFIG = (
+    """
 name = "{name}"
 [run]
 seed = 7
@@ -42,16 +43,12 @@ name = "maker"
 kind = "market_maker"
 venue = "one"
 instruments = "all"
-[risk]
-max_order_notional = 50_000
-max_position_notional = 250_000
-max_exposure = 2_000_000
-orders_per_s = 2_000
-burst = 500
-max_open_orders = 8
-[orders]
+"""
+    + RISK
+    + """[orders]
 mode = "venue"
 """
+)
 
 
 FAULTS = """
@@ -67,54 +64,10 @@ at 16 s: stale_listen_key told=yes
 """
 
 
-class Venue:
-    """A simulated venue in its own process."""
-
-    def __init__(self, process: subprocess.Popen[bytes], ready: dict[str, Any], keys: dict[str, str]) -> None:
-        self.process = process
-        self.ready = ready
-        self.keys = keys
-
-    def ask(self, path: str, body: object = None) -> Any:
-        data = None if body is None else orjson.dumps(body)
-        with urllib.request.urlopen(f"{self.ready['rest']}{path}", data=data, timeout=10) as reply:  # noqa: S310
-            return orjson.loads(reply.read())
-
-
 @contextmanager
-def venue(*options: str, adapter: str = "binance_usdm") -> Iterator[Venue]:
-    keys = {"account": "main"} | {part: secrets.token_hex(32) for part in ("api_key", "secret", "passphrase")}
-    read_end, write_end = os.pipe()
-    argv = [
-        sys.executable,
-        "-P",
-        "-m",
-        "tools.venues",
-        adapter,
-        "--ready-fd",
-        str(write_end),
-        *options,
-    ]
-    environment = dict(os.environ, RINGLANE_VENUE_KEYS=orjson.dumps([keys]).decode())
-    process = subprocess.Popen(
-        argv,
-        cwd=ROOT,
-        pass_fds=(write_end,),
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-    )
-    os.close(write_end)
-    try:
-        with os.fdopen(read_end, "rb") as ready:
-            yield Venue(process, orjson.loads(ready.readline()), keys)
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-@contextmanager
-def trading(folder: Path, monkeypatch: pytest.MonkeyPatch, at: Venue, name: str) -> Iterator[EngineRun]:
+def trading(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, at: TradingVenue, name: str
+) -> Iterator[EngineRun]:
     """An engine that trades there, once it has orders."""
     secret_file = folder / "the-secret"
     secret_file.write_text(at.keys["secret"] + "\n")
@@ -146,7 +99,7 @@ def plain(name: str) -> str:
     return name.rpartition("/")[2].removesuffix("-PERP").removesuffix("-SWAP").replace("-", "")
 
 
-def assert_same_books(report: dict[str, Any], at: Venue) -> None:
+def assert_same_books(report: dict[str, Any], at: TradingVenue) -> None:
     """No order rests, and each position is the venue's."""
     assert at.ask("/sim/orders?open=1") == []
     theirs = {
@@ -171,11 +124,11 @@ def assert_nothing_wrong(report: dict[str, Any]) -> None:
     assert not {"reconnects", "stale_streams", "discrepancies", "decode_errors"} & set(sessions)
 
 
-def fills(at: Venue) -> int:
+def fills(at: TradingVenue) -> int:
     return len(at.ask("/sim/fills"))
 
 
-def trade_on(at: Venue, count: int) -> None:
+def trade_on(at: TradingVenue, count: int) -> None:
     """Wait for that many more fills."""
     wanted = fills(at) + count
     until(lambda: fills(at) >= wanted, f"{count} more fills", 60.0)
@@ -188,7 +141,7 @@ def is_back(run: EngineRun, pid: int) -> bool:
 def test_a_market_maker_trades_at_the_venue_and_leaves_its_books_as_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with venue("--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100") as at:
+    with trading_venue(VENUE, "--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100") as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
             until(lambda: fills(at) >= 10, "ten fills")
             report = stop(run)
@@ -196,7 +149,7 @@ def test_a_market_maker_trades_at_the_venue_and_leaves_its_books_as_it_says(
         assert_same_books(report, at)
         assert_nothing_wrong(report)
         # Nothing that was shown or kept holds a key, but the file that is the key.
-        hidden = [at.keys[part].encode() for part in ("api_key", "secret", "passphrase")]
+        hidden = [at.keys[part].encode() for part in SECRETS]
         shown = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "the-secret"]
         assert len(shown) > 5
         for path in shown:
@@ -213,7 +166,7 @@ def test_the_other_venues_keep_the_same_books(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str
 ) -> None:
     options = ("--instruments", "2", "--rate", "500", "--seed", "7", "--limits", "100")
-    with venue(*options, adapter=adapter) as at:
+    with trading_venue(adapter, *options) as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
             trade_on(at, 20)
             report = stop(run)
@@ -226,7 +179,7 @@ def test_the_other_venues_keep_the_same_books(
 def test_a_gateway_killed_while_it_trades_finds_its_orders_at_the_venue(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with venue("--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100") as at:
+    with trading_venue(VENUE, "--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100") as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
             for _ in range(3):
                 trade_on(at, 5)
@@ -245,8 +198,18 @@ def test_a_venue_that_loses_repeats_and_drops_costs_nothing_but_time(
 ) -> None:
     faults = tmp_path / "faults.txt"
     faults.write_text(FAULTS)
-    with venue(
-        "--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100", "--faults", str(faults)
+    with trading_venue(
+        VENUE,
+        "--instruments",
+        "3",
+        "--rate",
+        "1000",
+        "--seed",
+        "7",
+        "--limits",
+        "100",
+        "--faults",
+        str(faults),
     ) as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
             until(lambda: len(at.ask("/sim/orders")) >= 130, "all faults were met", 120.0)

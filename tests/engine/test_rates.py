@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, cast
 
 import pytest
 
-from actors.venue_orders import VenueAccount
+from actors.venue_account import VenueAccount
 from engine.config import parse_config
 from engine.rates import RatePlan, connects_rule, plan_rates
 from engine.venue_client import VenueClient
@@ -91,6 +92,21 @@ def test_connection_attempts_stay_below_what_the_venue_allows(name: str) -> None
     assert connects_rule("x", adapter, 0.1).lasting_per_s <= 0.1
 
 
+def test_where_attempts_are_counted_each_second_two_sockets_connect_at_once_and_no_second_sees_too_many() -> (
+    None
+):
+    adapter = get_adapter("okx")
+    rule = connects_rule("x", adapter)
+    ledger = RateLedger.create(bytearray(RateLedger.bytes_needed((rule,))), (rule,))
+    bucket, granted = ledger.bucket("x"), []
+    for now_ns in range(SECOND_NS, 6 * SECOND_NS, SECOND_NS // 100):
+        while not ledger.take(bucket, RateLane.CANCEL, 1, now_ns):
+            granted.append(now_ns)
+    assert granted[:2] == [SECOND_NS] * 2
+    most = max(sum(at <= other < at + SECOND_NS for other in granted) for at in granted)
+    assert most <= adapter.connects_per_second
+
+
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
 def test_an_account_has_a_rule_for_each_purpose_and_shares_those_of_its_address(protocol: str) -> None:
     adapter = next(a for a in sorted(ADAPTERS) if a.startswith(protocol))
@@ -145,3 +161,31 @@ def test_the_sentinels_own_sockets_come_out_of_the_same_ledger_and_are_the_last_
     view = ledger.view(bucket, now)
     assert passed or view.burst == 1  # one at once is one at once: whoever comes first has it
     asyncio.run(client.close())
+
+
+def test_what_a_venue_states_to_the_sentinel_is_learned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(real("bybit_linear", "h.com") + "rate_share = 0.5\n", 4)
+    monkeypatch.setenv("PART", "x")
+    part = {"env": "PART"}
+    account = VenueAccount(
+        "main", "bybit", ["bybit_linear"], api_key=part, secret=part, **made.account_settings("bybit")
+    )
+    ledger = RateLedger.create(bytearray(RateLedger.bytes_needed(made.rules)), made.rules)
+    rates = account.make_rates(ledger, utc_ns)
+    client = VenueClient(account, "", tag="rl0000", directory=cast(Any, None), rates=rates)
+
+    async def send(_: object) -> tuple[int, dict[str, str], bytes]:
+        stated = {"x-bapi-limit": "6", "x-bapi-limit-status": "4"}
+        return 200, stated, b'{"retCode":0,"retMsg":"OK","result":{"list":[]}}'
+
+    monkeypatch.setattr(client, "_send", send)
+    bucket = ledger.bucket(account.rates["mass_cancel.linear"])
+    assert ledger.view(bucket, 0).limit == 5
+
+    async def ask() -> None:
+        await client.ask(client.protocol.mass_cancel((), 1, utc_ns())[0])
+        await client.close()
+
+    asyncio.run(ask())
+    view = ledger.view(bucket, time.monotonic_ns())
+    assert (view.limit, view.used > 0) == (3, True)

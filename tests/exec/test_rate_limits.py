@@ -9,7 +9,7 @@ from exec.rate_limits import AccountRates, limits_of, order_rules
 from exec.venues import PROTOCOLS
 from shm.enums import RateLane, RateStop
 from shm.rate_ledger import RateLedger
-from shm.rate_rules import SECOND_NS
+from shm.rate_rules import SECOND_NS, scaled
 
 NOW_NS = 1_000 * SECOND_NS
 #: The wall clock stands 5 s behind a whole minute, and our clock at NOW_NS.
@@ -78,21 +78,54 @@ def test_a_refused_endpoint_stops_itself_alone() -> None:
     assert not rates.on_refused("10001", (("order.linear", 1),), 0, NOW_NS + SECOND_NS)
 
 
-def test_the_header_of_an_answer_counts_from_the_begin_of_the_venues_minute() -> None:
+def test_what_an_answer_says_was_used_counts_from_the_begin_of_the_venues_minute() -> None:
     rates = account("binance_usdm")
-    rates.on_headers({"x-mbx-used-weight-1m": "1000", "x-mbx-order-count-10s": "?"}, NOW_NS, NOW_NS)
+    rates.on_used("weight_1m", 1000, NOW_NS, NOW_NS)
     view = rates.ledger.view(rates.bucket("weight_1m"), NOW_NS)
     flowed = 5 * SECOND_NS // view.interval_ns
     assert 1000 - flowed - 1 <= view.used <= 1000 - flowed
     assert rates.ledger.view(rates.bucket("orders_10s"), NOW_NS).used == 0
 
 
-def test_a_limit_that_the_venue_states_is_taken_over() -> None:
+@pytest.mark.parametrize(
+    ("share", "stated", "limits"),
+    [
+        (1.0, (10, 4, 4, 0, 7, 20), (10, 4, 4, 4, 7, 10)),  # never above what is configured
+        (0.5, (10, 4, 20, 1), (5, 2, 5, 1)),  # the share is of what the venue grants
+    ],
+)
+def test_a_lower_limit_that_the_venue_states_is_taken_over_and_given_back(
+    share: float, stated: tuple[int, ...], limits: tuple[int, ...]
+) -> None:
+    rules = scaled(order_rules("bybit", "me", 3), share)
+    ledger = RateLedger.create(bytearray(RateLedger.bytes_needed(rules)), rules)
+    names = {rule.name.partition(":")[2]: rule.name for rule in rules}
+    configured = {
+        purpose: (rule.limit, rule.burst_of(rule.limit))
+        for (purpose, _), rule in zip(names.items(), rules, strict=True)
+    }
+    told = [
+        AccountRates(ledger, "bybit", names, lambda: UTC_NS, limits=configured, share=share) for _ in "ab"
+    ]
+    bucket = told[0].bucket("order.linear")
+    before = ledger.view(bucket, NOW_NS)
+    seen = []
+    for limit in stated:
+        for rates in told:  # another process hears the same
+            rates.on_limit("order.linear", limit, NOW_NS)
+        seen.append(ledger.view(bucket, NOW_NS).limit)
+    assert tuple(seen) == limits
+    after = ledger.view(bucket, NOW_NS)
+    if after.limit == before.limit:
+        assert (after.burst, after.interval_ns) == (before.burst, before.interval_ns)
+    assert ledger.view(told[0].bucket("cancel.linear"), NOW_NS).limit == int(10 * share)
+    assert told[0].on_limit("nothing that is counted", 5, NOW_NS) == 0
+
+
+def test_what_is_not_configured_is_not_taken_over() -> None:
     rates = account("bybit")
-    rates.on_limit("order.linear", 20, NOW_NS)
-    assert rates.ledger.view(rates.bucket("order.linear"), NOW_NS).limit == 20
-    rates.on_limit("order.linear", 0, NOW_NS)
-    assert rates.ledger.view(rates.bucket("order.linear"), NOW_NS).limit == 20
+    assert rates.on_limit("order.linear", 5, NOW_NS) == 0
+    assert rates.ledger.view(rates.bucket("order.linear"), NOW_NS).limit == 10
 
 
 @pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
@@ -100,7 +133,6 @@ def test_what_a_venue_stops_and_tells_names_rules_it_has(protocol: str) -> None:
     limits = limits_of(protocol)
     purposes = {rule.name for rule in limits.RULES}
     assert {purpose for purpose, _ in limits.STOPS.values()} - {""} <= purposes
-    assert set(limits.HEADERS) <= purposes
     assert set(limits.SHARED) <= purposes
     assert {stop for _, stop in limits.STOPS.values()} <= set(RateStop)
 

@@ -13,7 +13,7 @@ from exec.session import VenueReport
 from exec.venue_commands import NoRates, SessionTimes
 from exec.venue_doubts import DoubtBook, Verdict
 from exec.venue_states import SessionState
-from shm.enums import OrderStatus, Reason
+from shm.enums import OrderStatus, Reason, ReportKind
 from tests.exec.venue_rig import MS, ORDERS, PRIVATE, SECOND, Rig
 
 QUICK = SessionTimes(compare_ns=2 * SECOND)
@@ -212,11 +212,39 @@ def test_an_order_that_a_cut_took_along_is_known_as_lost_as_soon_as_it_can_not_a
     order, sent_ns = rig.buy(), rig.now_ns
     rig.run(1 * MS)
     rig.cut(ORDERS)
-    rig.run(2_450 * MS)
+    rig.run(1_450 * MS)
     assert rig.status(order) is OrderStatus.UNKNOWN
-    rig.run(sent_ns + 2_520 * MS - rig.now_ns)
+    rig.run(sent_ns + 1_520 * MS - rig.now_ns)
     assert rig.status(order) is OrderStatus.REJECTED
     assert rig.session.state is SessionState.UP
+    rig.agrees()
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_a_replace_that_a_cut_took_along_is_not_received_only_once_it_can_not_arrive_any_more(
+    is_lost: bool,
+) -> None:
+    """Old terms in an answer say nothing of an amendment that is still under way."""
+    rig = Rig().up()
+    order = rig.buy(10)
+    rig.run(100 * MS)
+    rig.venue.script.delay_requests_ns = 900 * MS
+    rig.venue.script.lose_requests = int(is_lost)
+    rig.replace(order, 20, 10_100)
+    rig.run(1 * MS)
+    rig.cut(ORDERS)
+    rig.venue.script.delay_requests_ns = 0
+    rig.run(700 * MS)
+    assert rig.session.counts.questions >= 1
+    assert order.is_pending_replace and ReportKind.REPLACE_REJECTED not in [r.kind for r in rig.reports]
+    assert order.reserved_units == 20, "the worse of both terms is what it may come to"
+    rig.run(SECOND)
+    assert rig.session.state is SessionState.UP
+    assert (order.status, order.price_units, order.order_units) == (
+        (OrderStatus.NEW, 10_000, 10) if is_lost else (OrderStatus.NEW, 10_100, 20)
+    )
+    assert (ReportKind.REPLACE_REJECTED in [r.kind for r in rig.reports]) is is_lost
+    assert "amended" not in [name for name, _ in rig.events]
     rig.agrees()
 
 

@@ -5,27 +5,27 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from exec.client_ids import tag_of
 from exec.entries import EntryWriter
-from exec.flow import process_intent
 from exec.keys import Keys
 from exec.oms import Oms
-from exec.order import Order, make_client_order_id
+from exec.order import Order
 from exec.order_protocol import Channel, Request
 from exec.venue_commands import NoRates, Rates, SessionTimes
 from exec.venue_session import VenueSession
 from exec.venues.binance_usdm.protocol import BinanceUsdm
 from risk.exposure import ExposureBook
-from shm.enums import IntentKind, OrderStatus, OrderType, Side, TimeInForce
+from shm.enums import IntentKind, OrderStatus, Side
 from shm.instruments import Instrument
 from shm.records import IntentRecord, ReportRecord
 from shm.units import format_units, parse_units
 from tests.exec.scene import EPOCH, MemoryJournal, linear
+from tests.kit.intents import IntentDesk
 
 MS = 1_000_000
 SECOND = 1_000_000_000
@@ -315,6 +315,14 @@ class ScriptedVenue:
             if "orderId" in params:
                 return [t for t in rows if t["orderId"] == int(params["orderId"])]
             return [t for t in rows if t["time"] >= int(params.get("startTime", "0"))]
+        if path == "/fapi/v1/allOpenOrders":
+            if self.script.refuse:
+                _, code, text = self.script.refuse.pop(0)
+                return code, text
+            for order in self.orders.values():
+                if order.is_open and order.symbol == params["symbol"]:
+                    self.execute("order.cancel", {**params, "origClientOrderId": order.client_id})
+            return {"code": 200, "msg": "done"}
         if path == "/fapi/v1/batchOrders":
             return self._batch(method, params)
         raise AssertionError(f"{method} {path}")
@@ -339,7 +347,7 @@ class ScriptedVenue:
         return {"code": outcome[0], "msg": outcome[1]} if isinstance(outcome, tuple) else outcome
 
 
-class Rig:
+class Rig(IntentDesk):
     """OMS, flow and one venue session wired as the gateway does it; also the session's link."""
 
     def __init__(
@@ -349,6 +357,7 @@ class Rig:
         rates: Rates | None = None,
         times: SessionTimes | None = None,
         journal: MemoryJournal | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.now_ns = 1 * SECOND
         self.rows = Rows(instruments)
@@ -365,12 +374,10 @@ class Rig:
         self.generation = {ORDERS: 0, PRIVATE: 0}
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
-        self.counter = 0
-        self.ring = 0
         self.sent_frames: list[bytes] = []
-        self.protocol = BinanceUsdm(
-            Keys("key", "secret"), TAG, self.rows, symbols=[r.symbol for r in self.rows.rows.values()]
-        )
+        symbols = [row.symbol for row in self.rows.rows.values()]
+        keys = Keys("key", "secret")
+        self.protocol = BinanceUsdm(keys, TAG, self.rows, symbols=symbols, **(options or {}))
         self.session = VenueSession(
             self.protocol,
             self.oms,
@@ -499,34 +506,9 @@ class Rig:
 
     # ---- what a strategy does ----
 
-    def _intent(self, kind: IntentKind, instrument_id: int) -> IntentRecord:
-        self.counter += 1
-        intent = IntentRecord()
-        intent.kind = int(kind)
-        intent.client_order_id = make_client_order_id(EPOCH, 3, 1, self.counter)
-        intent.instrument_id = instrument_id
-        intent.actor_id = 11
-        intent.worker_slot = 3
-        intent.incarnation = 1
-        intent.epoch = EPOCH
-        intent.order_type = int(OrderType.LIMIT)
-        intent.time_in_force = int(TimeInForce.GTC)
-        return intent
-
-    def _process(self, intent: IntentRecord) -> None:
-        self.ring += 1
+    def process(self, intent: IntentRecord) -> None:
         self.after(0, lambda: None)  # the duty cycle ends here: what was gathered leaves
-        process_intent(
-            intent,
-            0,
-            ring_sequence=self.ring,
-            from_slot=3,
-            oms=self.oms,
-            session=self.session,
-            entries=self.entries,
-            clock=lambda: self.now_ns,
-            now_ns=self.now_ns,
-        )
+        super().process(intent)
 
     def buy(
         self,
@@ -537,23 +519,12 @@ class Rig:
         instrument_id: int = 0,
         flags: int = 0,
     ) -> Order:
-        intent = self._intent(IntentKind.NEW, instrument_id)
-        intent.side, intent.price_units, intent.quantity_units, intent.flags = side, price, units, flags
-        self._process(intent)
-        order = self.oms.order(intent.client_order_id)
-        assert order is not None
-        return order
-
-    def cancel(self, order: Order) -> None:
-        intent = self._intent(IntentKind.CANCEL, order.instrument_id)
-        intent.orig_client_order_id = order.client_order_id
-        self._process(intent)
+        intent = self.intent(IntentKind.NEW, instrument_id)
+        intent.flags = flags
+        return self.place(intent, side, units, price)
 
     def replace(self, order: Order, units: int, price: int) -> None:
-        intent = self._intent(IntentKind.REPLACE, order.instrument_id)
-        intent.orig_client_order_id = order.client_order_id
-        intent.side, intent.price_units, intent.quantity_units = order.side, price, units
-        self._process(intent)
+        self.replace_with(order, price, units)
 
     # ---- what must hold ----
 

@@ -23,7 +23,19 @@ COMMAND = [sys.executable, "-P", "-c", "import sys; from tools.cli import main; 
 ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
 
-SYNTHETIC = """
+#: Limits that an engine at simulated prices trades within.
+RISK = """
+[risk]
+max_order_notional = 50_000
+max_position_notional = 250_000
+max_exposure = 2_000_000
+orders_per_s = 2_000
+burst = 500
+max_open_orders = 8
+"""
+
+SYNTHETIC = (
+    """
 name = "{name}"
 [engine]
 placement = "{placement}"
@@ -41,18 +53,14 @@ name = "maker"
 kind = "market_maker"
 venue = "sim"
 instruments = "all"
-[risk]
-max_order_notional = 50_000
-max_position_notional = 250_000
-max_exposure = 2_000_000
-orders_per_s = 2_000
-burst = 500
-max_open_orders = 8
-[orders]
+"""
+    + RISK
+    + """[orders]
 mode = "paper"
 maker_fee_bps = 2.0
 taker_fee_bps = 5.0
 """
+)
 
 
 def until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:

@@ -16,6 +16,9 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
+from shm.errors import UnitsError
+from shm.units import parse_units
+
 SYMBOL = "BTCUSDT"
 TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -91,8 +94,8 @@ class HostileVenue:
         made = [made[0] if bids is None else bids, made[1] if asks is None else asks]
         for levels, truth in zip(made, self.truth, strict=True):
             for price_text, quantity_text in levels:
-                with contextlib.suppress(ValueError):
-                    price, quantity = round(float(price_text) * 100), round(float(quantity_text) * 1000)
+                with contextlib.suppress(UnitsError):
+                    price, quantity = parse_units(price_text, 2), parse_units(quantity_text, 3)
                     truth.pop(price, None)
                     if quantity:
                         truth[price] = quantity

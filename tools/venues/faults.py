@@ -137,11 +137,6 @@ class When:
     on_rest: bool = False
     after_requests: int = 0
 
-    @property
-    def is_repeated(self) -> bool:
-        """Whether it happens more than once."""
-        return bool(self.every_frames or self.every_s)
-
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -1,4 +1,4 @@
-"""The venue's error codes: which reason we give, and what follows.
+"""The venue's error codes and expiry reasons: which reason we give, and what follows.
 
 Source: the "Error Code" page of the USD-M futures documentation; `-1008`, `-4116`, `-5021`, `-5022`, `-5027`
 and `-5028` from its change log. A code that is not listed is a refusal: the venue calls 4XX answers malformed
@@ -65,6 +65,24 @@ MEANINGS: dict[int, Meaning] = {
 }
 
 
+# "Event: Order Update / Expiry Reason": what ended an order that nobody canceled. 0 (none), 6 and 8
+# (conditional orders, which we do not place) say nothing.
+_EXPIRY_REASONS = {
+    "1": Reason.SELF_TRADE,
+    "2": Reason.IOC_REMAINDER,
+    "3": Reason.SELF_TRADE,
+    "4": Reason.VENUE_REDUCE_ONLY,
+    "5": Reason.VENUE_MARGIN,
+    "7": Reason.VENUE_INSTRUMENT,
+    "9": Reason.IOC_REMAINDER,
+}
+_OF_TIME_IN_FORCE = {
+    "IOC": Reason.IOC_REMAINDER,
+    "FOK": Reason.FOK_NOT_FILLABLE,
+    "GTX": Reason.POST_ONLY_WOULD_CROSS,
+}
+
+
 def meaning(code: int, text: str = "", status: int = 400) -> Meaning:
     """What a code means, beside the HTTP or websocket status it came with.
 
@@ -99,3 +117,14 @@ def wait_of(text: str, status: int, retry_after_ns: int, until_ms: int, utc_ns: 
     if end_ms and utc_ns:
         return max(end_ms * 1_000_000 - utc_ns, SECOND_NS)
     return BAN_NS if status in (403, 418) else WAIT_NS
+
+
+def expired_reason(status: str, order_type: str, time_in_force: str, expiry_reason: object = "") -> Reason:
+    """Why an order expired; a market order is none that could rest, whatever its time in force says."""
+    if status == "EXPIRED_IN_MATCH":
+        return Reason.SELF_TRADE
+    found = _EXPIRY_REASONS.get(str(expiry_reason))
+    if found is None:
+        time_in_force = "IOC" if order_type == "MARKET" else time_in_force
+        found = _OF_TIME_IN_FORCE.get(time_in_force, Reason.VENUE_REJECTED)
+    return found

@@ -30,13 +30,6 @@ SHARED: Final = {"weight_1m": "weight", "connects": "connects"}
 #: Windows begin at whole multiples of their length on the venue's clock.
 IS_ALIGNED: Final = True
 
-# "Limits": headers of each answer, and rateLimits of a websocket API answer, by rule.
-HEADERS: Final = {
-    "weight_1m": "x-mbx-used-weight-1m",
-    "orders_10s": "x-mbx-order-count-10s",
-    "orders_1m": "x-mbx-order-count-1m",
-}
-
 # "Limits" (429 = too much, 418 = banned for going on, 403 = the firewall's limit; Retry-After says how long)
 # and "Error Code": -1015 too many orders, of an account; -1003 too many requests, of an address.
 STOPS: Final = {

@@ -34,6 +34,8 @@ from shm.instruments import Instrument
 Param = tuple[str, str]
 #: A request is refused when it arrives later than so many ms after its timestamp.
 RECV_WINDOW_MS = 2_000
+#: What may raise exposure has a window of its own.
+_SHORT_LIVED = frozenset((RequestKind.NEW, RequestKind.REPLACE))
 _LIMIT, _MARKET = int(OrderType.LIMIT), int(OrderType.MARKET)
 _POST_ONLY, _REDUCE_ONLY = int(OrderFlags.POST_ONLY), int(OrderFlags.REDUCE_ONLY)
 _GTC = int(TimeInForce.GTC)
@@ -192,12 +194,17 @@ class Signed:
     Args:
         signer: of the account.
         recv_window_ms: how late a request may arrive.
+        order_window_ms: how late a new order or an amendment may.
     """
 
-    def __init__(self, signer: Signer, recv_window_ms: int) -> None:
+    def __init__(self, signer: Signer, recv_window_ms: int, order_window_ms: int) -> None:
         self.signer = signer
         self.recv_window_ms = recv_window_ms
+        self.order_window_ms = order_window_ms
         self._headers = (("X-MBX-APIKEY", signer.api_key),)
+
+    def _window(self, kind: int) -> str:
+        return str(self.order_window_ms if kind in _SHORT_LIVED else self.recv_window_ms)
 
     def frame(
         self, kind: int, method: str, params: Iterable[Param], request_id: int, utc_ns: int, order_id: int = 0
@@ -208,7 +215,7 @@ class Signed:
         requests carry a timestamp alone.
         """
         named = dict(params)
-        named["recvWindow"] = str(self.recv_window_ms)
+        named["recvWindow"] = self._window(kind)
         named["timestamp"] = str(utc_ns // 1_000_000)
         if not self.signer.is_ed25519 or method == "session.logon":
             named["apiKey"] = self.signer.api_key
@@ -221,7 +228,7 @@ class Signed:
         command = RequestKind(kind)
         slots = text.slots(command)
         named = {name: slots.get(name, value) for name, value in text.command(command, order)}
-        named["recvWindow"] = str(self.recv_window_ms)
+        named["recvWindow"] = self._window(kind)
         named["timestamp"] = TIME_MS
         if not self.signer.is_ed25519:
             named["apiKey"] = self.signer.api_key
@@ -234,10 +241,6 @@ class Signed:
         number = f"{kind}x{REQUEST}x{ORDER_HEX}"
         frame = f'{{"id":"{number}","method":"{_METHODS[command]}","params":{{{params}}}}}'
         return signed, Form(frame, *exponents)
-
-    def bare_frame(self, kind: int, method: str, request_id: int) -> bytes:
-        """A frame that needs no key."""
-        return orjson.dumps({"id": wire_id(kind, request_id), "method": method, "params": {}})
 
     def rest(
         self,
@@ -256,7 +259,7 @@ class Signed:
         """A signed REST request; all parameters stand in the query."""
         stamped = [
             *params,
-            ("recvWindow", str(self.recv_window_ms)),
+            ("recvWindow", self._window(kind)),
             ("timestamp", str(utc_ns // 1_000_000)),
         ]
         query = query_text(stamped)

@@ -18,6 +18,7 @@ from exec.forms import SigningComposer
 from exec.keys import Keys
 from exec.order import Order
 from exec.order_protocol import (
+    Answer,
     Channel,
     Directory,
     Lane,
@@ -41,11 +42,16 @@ from exec.venues.binance_usdm.orders import (
     weight,
 )
 from exec.venues.binance_usdm.words import Listener
+from exec.venues.order_window import ORDER_WINDOW_MS, life_s
+from exec.venues.remembering import keep
 
 VENUE_ID = 1
 ORDER_URL = "wss://ws-fapi.binance.com"
 PRIVATE_URL = "wss://fstream.binance.com"
 NEW_BATCH, REPLACE_BATCH, CANCEL_BATCH = 5, 5, 10
+#: "Account Trade List": trades in an answer at most; a question spans seven days at most.
+FILLS_PAGE = 1_000
+FILLS_SPAN_NS = 7 * 24 * 3600 * 1_000_000_000
 _SOCKET = Way.ORDER_SOCKET
 
 
@@ -61,6 +67,7 @@ class BinanceUsdm(OrderProtocol):
         private_path: where listen keys stand, `/private/ws/`; `/ws/` before the split of 2026.
         stp_mode: self-trade prevention of new orders; "" = as the account is set.
         recv_window_ms: how late a request may arrive at the venue.
+        order_window_ms: how late a new order or an amendment may: so long "not found" is no answer.
     """
 
     name: ClassVar[str] = "binance_usdm"
@@ -70,7 +77,6 @@ class BinanceUsdm(OrderProtocol):
     max_replace_batch: ClassVar[int] = REPLACE_BATCH
     # Batches go by REST, through another process: single frames are faster until there are many.
     batch_from: ClassVar[int] = 6
-    request_life_s: ClassVar[float] = RECV_WINDOW_MS / 1_000
     # A listen key lives 60 minutes.
     keep_alive_s: ClassVar[float] = 1_800.0
     rest_url: ClassVar[str] = "https://fapi.binance.com"
@@ -87,13 +93,15 @@ class BinanceUsdm(OrderProtocol):
         private_path: str = "/private/ws/",
         stp_mode: str = "EXPIRE_TAKER",
         recv_window_ms: int = RECV_WINDOW_MS,
+        order_window_ms: int = ORDER_WINDOW_MS,
     ) -> None:
+        self.request_life_s = life_s(order_window_ms)
         self._order_url = (order_url or ORDER_URL).rstrip("/")
         self._private_url = (private_url or PRIVATE_URL).rstrip("/")
         self._private_path = private_path
         self._directory = directory
         self._symbols = tuple(symbols)
-        self._signed = Signed(Signer(keys), recv_window_ms)
+        self._signed = Signed(Signer(keys), recv_window_ms, order_window_ms)
         self._text = OrderText(tag, directory, stp_mode)
         self._frames = SigningComposer(
             lambda kind, order: self._signed.forms(kind, order, self._text), self._signed.signer.sign
@@ -101,6 +109,7 @@ class BinanceUsdm(OrderProtocol):
         self._listener = Listener(VENUE_ID, tag, directory)
         self.foreign_fees = self._listener.foreign_fees
         self._tag = tag
+        self._pages: dict[int, str] = {}
 
     # ---- connections ----
 
@@ -247,15 +256,24 @@ class BinanceUsdm(OrderProtocol):
         ]
 
     def fills_of(self, order: Order, request_id: int, utc_ns: int) -> Sequence[Request]:
-        """GET /fapi/v1/userTrades of the order; it is named by the venue's id, so there must be one."""
+        """GET /fapi/v1/userTrades of the order; it is named by the venue's id, so there must be one.
+
+        Behind a full page the next call asks for the next one.
+        """
         if not order.venue_order_id:
             return ()
+        after = self._pages.get(order.root_client_order_id)
         return [
             self._signed.rest(
                 RequestKind.FILLS,
                 "GET",
                 "/fapi/v1/userTrades",
-                [("symbol", self._text.row(order).symbol), ("orderId", str(order.venue_order_id))],
+                [
+                    ("symbol", self._text.row(order).symbol),
+                    ("orderId", str(order.venue_order_id)),
+                    ("limit", str(FILLS_PAGE)),
+                    *([("fromId", after)] if after else []),
+                ],
                 request_id,
                 utc_ns,
                 order_ids=(order.root_client_order_id,),
@@ -272,13 +290,15 @@ class BinanceUsdm(OrderProtocol):
             cursor
         )  # a page holds 1,000 fills of a symbol; more than that within a reconnect is asked per order
         if kind is RequestKind.FILLS:
-            since = [("startTime", str(since_utc_ns // 1_000_000))] if since_utc_ns else []
+            # Of an earlier time the venue would tell the first seven days, and not the last.
+            begin_ms = max(since_utc_ns, utc_ns - FILLS_SPAN_NS) // 1_000_000
+            since = [("startTime", str(begin_ms))] if since_utc_ns else []
             return [
                 self._signed.rest(
                     kind,
                     "GET",
                     "/fapi/v1/userTrades",
-                    [("symbol", symbol), *since, ("limit", "1000")],
+                    [("symbol", symbol), *since, ("limit", str(FILLS_PAGE))],
                     request_id + index,
                     utc_ns,
                     rates=weight(5),
@@ -333,7 +353,14 @@ class BinanceUsdm(OrderProtocol):
         self, request: Request, status: int, headers: Mapping[str, str], body: bytes
     ) -> list[Word]:
         """See `OrderProtocol`."""
-        return self._listener.rest(request, status, headers, body)
+        words = self._listener.rest(request, status, headers, body)
+        if request.kind is RequestKind.FILLS:
+            for order_id in request.order_ids:
+                ids = [r.trade_id for word in words if isinstance(word, Answer) for r in word.reports]
+                self._pages.pop(order_id, None)
+                if len(ids) >= FILLS_PAGE:
+                    keep(self._pages, order_id, str(max(ids) + 1))
+        return words
 
     # ---- inside ----
 

@@ -84,8 +84,12 @@ def exact_e8(text: str) -> int:
 def take_fee(row: Instrument, report: VenueReport, asset: str, text: str, fees: ForeignFees) -> None:
     """Book the commission of a fill in 10^-8 of settlement.
 
-    One in another asset (a discount token) is kept apart, and the books hold the instrument's own rate.
+    One in another asset (a discount token) is kept apart, and the books hold the instrument's own rate. Where
+    nothing was charged the stream names neither asset nor amount ("Event: Order Update").
     """
+    if not asset and not split_decimal(text)[0]:
+        report.fee_units = 0
+        return
     if asset == row.settle:
         report.fee_units = -_floored(_negated(text), FEE_EXPONENT)
         return

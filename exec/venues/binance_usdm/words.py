@@ -30,7 +30,7 @@ from exec.order_protocol import (
     Word,
 )
 from exec.session import VenueReport
-from exec.venues.binance_usdm.errors import SECOND_NS, meaning, wait_of
+from exec.venues.binance_usdm.errors import SECOND_NS, expired_reason, meaning, wait_of
 from exec.venues.binance_usdm.orders import ORDERS_1M, ORDERS_10S, WEIGHT, read_wire_id
 from exec.venues.binance_usdm.values import (
     MALFORMED,
@@ -70,20 +70,6 @@ FORCED_IDS = {
 }
 _LIVE = frozenset(("NEW", "PARTIALLY_FILLED", "FILLED", "NEW_INSURANCE", "NEW_ADL"))
 _EXPIRED = frozenset(("EXPIRED", "EXPIRED_IN_MATCH"))
-# "Expire Reason" of the order update: what ended an order that nobody canceled.
-_SELF_TRADE = frozenset(("1", "3"))
-_OF_TIME_IN_FORCE = {
-    "IOC": Reason.IOC_REMAINDER,
-    "FOK": Reason.FOK_NOT_FILLABLE,
-    "GTX": Reason.POST_ONLY_WOULD_CROSS,
-}
-
-
-def expired_reason(status: str, time_in_force: str, expire_reason: object) -> Reason:
-    """Why an order expired."""
-    if status == "EXPIRED_IN_MATCH" or str(expire_reason) in _SELF_TRADE:
-        return Reason.SELF_TRADE
-    return _OF_TIME_IN_FORCE.get(time_in_force, Reason.VENUE_REJECTED)
 
 
 class Listener:
@@ -126,9 +112,9 @@ class Listener:
         words: list[Word] = []
         status, result = data["status"], data.get("result")
         try:
-            used = self._used(data.get("rateLimits"))
+            used, limits = self._used(data.get("rateLimits"))
             if used:
-                words.append(ControlWord(Sign.USED, values=used))
+                words.append(ControlWord(Sign.USED, values=used, limits=limits))
             if status != 200 or not isinstance(result, dict):
                 words += self._refused(kind, request_id, order_id, status, data.get("error") or {})
             elif kind == RequestKind.LOGIN:
@@ -142,13 +128,14 @@ class Listener:
         return words
 
     @staticmethod
-    def _used(limits: object) -> dict[str, int]:
-        used = {}
-        for row in limits if isinstance(limits, list) else ():
+    def _used(said: object) -> tuple[dict[str, int], dict[str, int]]:
+        used: dict[str, int] = {}
+        limits: dict[str, int] = {}
+        for row in said if isinstance(said, list) else ():
             name = _USED.get((row.get("rateLimitType"), row.get("interval"), row.get("intervalNum")))
             if name is not None and int(row.get("count", -1)) >= 0:
-                used[name] = int(row["count"])
-        return used
+                used[name], limits[name] = int(row["count"]), int(row.get("limit", 0))
+        return used, limits
 
     def _refused(
         self, kind: int, request_id: int, order_id: int, status: int, error: Mapping[str, Any]
@@ -188,7 +175,7 @@ class Listener:
         event, reason = Event.ACCEPTED, Reason.NONE
         if status in _EXPIRED:
             event = Event.EXPIRED
-            reason = expired_reason(status, data.get("timeInForce", ""), "")
+            reason = expired_reason(status, data.get("type", ""), data.get("timeInForce", ""))
         elif status == "CANCELED":
             event = Event.CANCELED
         elif status == "REJECTED":
@@ -264,7 +251,7 @@ class Listener:
             report.event = Event.CANCELED
         elif kind in ("EXPIRED", "TRADE_PREVENTION"):
             report.event = Event.EXPIRED
-            report.reason = int(expired_reason(data["X"], data["f"], data.get("er", "")))
+            report.reason = int(expired_reason(data["X"], data.get("o", ""), data["f"], data.get("er", "")))
         elif kind == "REJECTED":
             report.event, report.reason = Event.REJECTED, int(Reason.VENUE_REJECTED)
         else:

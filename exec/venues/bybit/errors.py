@@ -21,7 +21,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     **codes(_R.NONE, _A.ASK, 10000, 10014, 10016, 20006, 110079, 170001, 170007, 170032, 170035, 170146),
     **codes(_R.NONE, _A.ASK, 170147, 170191, 3400214),
     # Too much, or overloaded.
-    **codes(_R.VENUE_LIMIT, _A.WAIT, 10006, 10018, 10429, 20003, 170005, 170222, wait_ns=RATE_WAIT_NS),
+    **codes(_R.VENUE_LIMIT, _A.WAIT, 10006, 10018, 10403, 10429, 20003, 170005, 170222, wait_ns=RATE_WAIT_NS),
     **codes(_R.VENUE_BUSY, _A.WAIT, 429, wait_ns=RATE_WAIT_NS),
     # The time of the request.
     **codes(_R.VENUE_CLOCK, _A.RESYNC_TIME, -1, 10002),

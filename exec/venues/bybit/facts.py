@@ -42,7 +42,7 @@ PING_S: Final = 20.0
 LOGIN_LIFE_MS: Final = 10_000
 
 # "Websocket Trade Guideline": X-BAPI-TIMESTAMP must not be older than X-BAPI-RECV-WINDOW (5,000 ms if none is
-# named) nor 1,000 ms ahead. The less, the sooner "not found" is an answer.
+# named) nor 1,000 ms ahead. New orders and amendments have their own: `exec.venues.order_window`.
 RECEIVE_WINDOW_MS: Final = 2_000
 
 OPS: Final[dict[RequestKind, tuple[str, str]]] = {
@@ -88,10 +88,16 @@ FILLED_STATE: Final = "Filled"
 #: *unconfirmed*).
 OTHER_STATES: Final = frozenset(("Created", "Untriggered", "Triggered", "Active"))
 
-# "Enums Definitions / execType": what changes a position; Funding only moves money.
+# "Enums Definitions / execType" (splits, dividends since 2026-08-20): what changes a position; what changes
+# it by more than its row says (a split settles fractions), which the comparison of positions finds; what
+# only moves money.
 TRADES: Final = frozenset(("Trade", "BlockTrade", "MovePosition", "FutureSpread"))
 FORCED: Final = frozenset(("AdlTrade", "BustTrade", "Delivery", "Settle"))
-NO_TRADES: Final = frozenset(("Funding", "UNKNOWN"))
+SPLITS: Final = frozenset(("ForwardSplitSettle", "ReverseSplitSettle", "CorporateAction"))
+NO_TRADES: Final = frozenset(("Funding", "Dividend", "SessionSettlePnL", "UNKNOWN"))
+# "Place Order / smpType", "Self Match Prevention": without it orders of one account trade with each other.
+# The newer one goes, as in our simulator.
+SMP_TYPE: Final = "CancelTaker"
 
 # "Rate Limit Rules": windows of a second; 403: ten minutes at least.
 RATE_WAIT_NS: Final = 1_000_000_000

@@ -51,19 +51,16 @@ SHARED: Final = {"weight": "weight", "connects": "connects"}
 #: Windows roll: what was used was used within the last second.
 IS_ALIGNED: Final = False
 
-# Of each answer: the limit of its endpoint, and what remains of it.
-LIMIT_HEADER: Final = "x-bapi-limit"
-REMAINING_HEADER: Final = "x-bapi-limit-status"
-RESET_HEADER: Final = "x-bapi-limit-reset-timestamp"
-HEADERS: Final[dict[str, str]] = {}
+# What each answer says of its endpoint's limit is read by `words.used`: it names no rule.
 
 # "Rate Limit Rules", "Error Codes": 403 access too frequent (an address, ten minutes at least), 10006 too
-# many visits (an endpoint of the account), 10018 too many requests of an address, 10429 of the trade socket.
+# many visits (an endpoint of the account), 10018 too many requests of an address; on the trade socket
+# ("Websocket Trade Guideline") 10403 an address sends more than 3000 a second, 10429 too much for all.
 STOPS: Final = {
     "403": ("weight", RateStop.ADDRESS),
     "429": ("weight", RateStop.ADDRESS),
     "10006": ("", RateStop.BUCKET),
     "10018": ("weight", RateStop.ADDRESS),
+    "10403": ("weight", RateStop.ADDRESS),
     "10429": ("", RateStop.BUCKET),
 }
-FORBIDDEN_NS: Final = 600 * SECOND_NS

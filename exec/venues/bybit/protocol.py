@@ -27,11 +27,13 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.signing import realtime_text
 from exec.venues import reading
+from exec.venues.addresses import with_path
 from exec.venues.bybit import facts
 from exec.venues.bybit.errors import NOT_FOUND, http_meaning, meaning
 from exec.venues.bybit.requests import BybitRequests
 from exec.venues.bybit.words import BybitWords, balances, used
 from exec.venues.meanings import refusal
+from exec.venues.order_window import ORDER_WINDOW_MS, life_s
 from exec.venues.remembering import keep
 from shm.enums import InstrumentKind
 
@@ -45,10 +47,10 @@ class Bybit(OrderProtocol):
         the run trades; nothing here is asked per symbol. settle_coins: settlement coins of linear
         contracts, which its lists are asked by. with_dcp: subscribe the topics that the venue's cancel
         on disconnect works for. An account must have been
-            granted it.
+            granted it. order_window_ms: how late a new order or an amendment may reach the venue.
 
     Raises:
-        OrderError: no settlement coin.
+        OrderError: no settlement coin, or a window that makes no sense.
         KeysError: keys that can not sign.
     """
 
@@ -58,7 +60,6 @@ class Bybit(OrderProtocol):
     max_cancel_batch: ClassVar[int] = facts.SPOT.batch_max
     max_replace_batch: ClassVar[int] = facts.SPOT.batch_max
     ping_s: ClassVar[float] = facts.PING_S
-    request_life_s: ClassVar[float] = facts.RECEIVE_WINDOW_MS / 1000
     rest_url: ClassVar[str] = facts.REST_URL
     dead_man_option: ClassVar[str] = "with_dcp"
 
@@ -73,16 +74,18 @@ class Bybit(OrderProtocol):
         symbols: Sequence[str] = (),
         settle_coins: Sequence[str] = ("USDT", "USDC"),
         with_dcp: bool = True,
+        order_window_ms: int = ORDER_WINDOW_MS,
     ) -> None:
         del symbols
+        self.request_life_s = life_s(order_window_ms)
         if not settle_coins:
             raise OrderError("settle_coins is empty: linear contracts are asked by them")
-        self._requests = BybitRequests(keys, tag, directory)
+        self._requests = BybitRequests(keys, tag, directory, order_window_ms)
         self._words = BybitWords(tag, directory)
         self.foreign_fees = self._words.foreign_fees
         self._directory = directory
-        self._order_url = _with_path(order_url, facts.TRADE_PATH)
-        self._private_url = _with_path(private_url, facts.PRIVATE_PATH)
+        self._order_url = with_path(order_url or facts.WEBSOCKET_URL, facts.TRADE_PATH)
+        self._private_url = with_path(private_url or facts.WEBSOCKET_URL, facts.PRIVATE_PATH)
         self._settle_coins = tuple(settle_coins)
         self._with_dcp = with_dcp
         self._absent: dict[int, str] = {}
@@ -289,9 +292,10 @@ class Bybit(OrderProtocol):
             return [_unread(request, status, f"HTTP {status}")]
         words: list[Word] = []
         if request.kind == RequestKind.MASS_CANCEL:
-            found = used({name.lower(): value for name, value in headers.items()})
+            lower = {name.lower(): value for name, value in headers.items()}
+            found = used(lower, request.rates[0][0], request.request_id)
             if found is not None:
-                words.append(ControlWord(Sign.USED, request.request_id, values={request.rates[0][0]: found}))
+                words.append(found)
         code = reading.code_of(message, "retCode")
         if code != "0":
             text = reading.text(message, "retMsg", "")
@@ -380,13 +384,6 @@ class Bybit(OrderProtocol):
         symbol, ours = self._requests.row(order).symbol, self._requests.client_id(order)
         query = f"category={category.name}&symbol={symbol}&orderLinkId={ours}{page}"
         return self._requests.get(kind, request_id, path, query, utc_ns, order)
-
-
-def _with_path(url: str, path: str) -> str:
-    """An address with the venue's path, unless it has a path of its own."""
-    base = (url or facts.WEBSOCKET_URL).rstrip("/")
-    host = base.partition("://")[2]
-    return base if "/" in host else base + path
 
 
 def _subscribe(number: str, topics: Sequence[str]) -> bytes:

@@ -16,6 +16,7 @@ from exec.signing import Signer, window_text
 from exec.venues.bybit import facts
 from exec.venues.bybit.facts import Category
 from exec.venues.order_types import TypeWords, type_word
+from exec.venues.order_window import ORDER_WINDOW_MS
 from shm.enums import OrderFlags, OrderType, Side, TimeInForce
 from shm.instruments import Instrument
 
@@ -36,23 +37,16 @@ _SOCKET: Final = Way.ORDER_SOCKET
 
 
 def _around(
-    kind: RequestKind, category: Category, request_id: str, time_ms: str, is_batch: bool
+    kind: RequestKind, category: Category, request_id: str, time_ms: str, is_batch: bool, order_window_ms: int
 ) -> tuple[str, str]:
     """What stands before and behind the orders of a request."""
-    header = f'"X-BAPI-TIMESTAMP":"{time_ms}","X-BAPI-RECV-WINDOW":"{facts.RECEIVE_WINDOW_MS}"'
+    window_ms = facts.RECEIVE_WINDOW_MS if kind == RequestKind.CANCEL else order_window_ms
+    header = f'"X-BAPI-TIMESTAMP":"{time_ms}","X-BAPI-RECV-WINDOW":"{window_ms}"'
     head = (
         f'{{"reqId":"{request_id}{category.name[0]}","header":{{{header}}},'
         f'"op":"{facts.OPS[kind][is_batch]}","args":[{{"category":"{category.name}",'
     )
     return (f'{head}"request":[{{', "}]}]}") if is_batch else (head, "}]}")
-
-
-_FORMS: Final = {
-    (kind, category.name, is_batch): tuple(map(Form, _around(kind, category, REQUEST, TIME_MS, is_batch)))
-    for kind in facts.OPS
-    for category in facts.CATEGORIES.values()
-    for is_batch in (False, True)
-}
 
 
 def _check_count(count: int, category: Category) -> None:
@@ -68,13 +62,25 @@ class BybitRequests:
         keys: of the account.
         tag: of the instance.
         directory: the instruments.
+        order_window_ms: how late a new order or an amendment may reach the venue.
     """
 
-    def __init__(self, keys: Keys, tag: str, directory: Directory) -> None:
+    def __init__(
+        self, keys: Keys, tag: str, directory: Directory, order_window_ms: int = ORDER_WINDOW_MS
+    ) -> None:
         self.signer = Signer(keys)
         self._directory = directory
         self._tag = tag
+        self._order_window_ms = order_window_ms
         self._composer = Composer(self._form)
+        self._forms = {
+            (kind, category.name, is_batch): tuple(
+                map(Form, _around(kind, category, REQUEST, TIME_MS, is_batch, order_window_ms))
+            )
+            for kind in facts.OPS
+            for category in facts.CATEGORIES.values()
+            for is_batch in (False, True)
+        }
 
     # ---- orders ------------------------------------------------------------------------------------------
 
@@ -97,7 +103,7 @@ class BybitRequests:
         parts = [
             f'{self._head(row)},"side":"{side}","qty":"{UNITS}"',
             f'"orderType":"{"Market" if order.order_type == _MARKET else "Limit"}"',
-            f'"timeInForce":"{type_word(order, _TYPE_WORDS)}"',
+            f'"timeInForce":"{type_word(order, _TYPE_WORDS)}","smpType":"{facts.SMP_TYPE}"',
         ]
         if order.order_type == _LIMIT:
             parts.append(f'"price":"{PRICE}"')
@@ -161,7 +167,7 @@ class BybitRequests:
         """
         category, count = self.category(orders), len(orders)
         _check_count(count, category)
-        head, tail = _FORMS[kind, category.name, count > 1]
+        head, tail = self._forms[kind, category.name, count > 1]
         return Request(
             request_id,
             kind,
@@ -184,7 +190,9 @@ class BybitRequests:
     ) -> Request:
         """A frame of the trade socket for orders that may be anybody's, each given as text without braces."""
         _check_count(len(items), category)
-        head, tail = _around(kind, category, str(request_id), str(utc_ns // 1_000_000), len(items) > 1)
+        head, tail = _around(
+            kind, category, str(request_id), str(utc_ns // 1_000_000), len(items) > 1, self._order_window_ms
+        )
         frame = head + "},{".join(items) + tail
         return Request(
             request_id,

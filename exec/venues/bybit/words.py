@@ -20,7 +20,6 @@ from exec.order_protocol import (
     ControlWord,
     Directory,
     OpenOrderWord,
-    PositionWord,
     RequestKind,
     Sign,
     Word,
@@ -31,7 +30,7 @@ from exec.venues.bybit import facts
 from exec.venues.bybit.errors import end_reason, meaning
 from exec.venues.digests import digest63
 from exec.venues.meanings import EXPIRES, refusal
-from exec.venues.reading import STRANGER_EXPONENT, Row
+from exec.venues.reading import Row
 from shm.enums import Liquidity
 from shm.instruments import Instrument
 
@@ -124,11 +123,11 @@ class BybitWords:
         header = message.get("header")
         if not category or not isinstance(header, dict):
             return []
-        found = used({key.lower(): value for key, value in header.items() if isinstance(value, str)})
-        if found is None:
-            return []
         name = facts.bucket(facts.PURPOSES[kind], category, is_batch=is_batch)
-        return [ControlWord(Sign.USED, request_id, values={name: found})]
+        found = used(
+            {key.lower(): value for key, value in header.items() if isinstance(value, str)}, name, request_id
+        )
+        return [] if found is None else [found]
 
     def _pushed(self, message: Row) -> list[Word]:
         topic, _, kind = reading.text(message, "topic").partition(".")
@@ -211,12 +210,14 @@ class BybitWords:
         kind = reading.text(row, "execType")
         if kind in facts.NO_TRADES:
             return []
-        if kind not in facts.TRADES and kind not in facts.FORCED:
-            raise DecodeError(f"execType is none we know: {reading.shown(kind)}")
         order_id = self._ours(row)
         instrument = self._our_instrument(row, category) if order_id else self._instrument(row, category)
         if instrument is None:
             return []
+        if kind in facts.SPLITS:
+            return [ControlWord(Sign.FORCED, text=f"{kind} {instrument.symbol}")]
+        if kind not in facts.TRADES and kind not in facts.FORCED:
+            raise DecodeError(f"execType is none we know: {reading.shown(kind)}")
         words: list[Word] = []
         if kind in facts.FORCED:
             words.append(ControlWord(Sign.FORCED, text=f"{kind} {instrument.symbol}"))
@@ -274,14 +275,7 @@ class BybitWords:
     def open_order(self, row: Row, category: str) -> OpenOrderWord:
         """An order that rests ("Get Open & Closed Orders")."""
         instrument = self._instrument(row, category)
-        if instrument is None:
-            price = reading.floored(row, "price", STRANGER_EXPONENT)
-            units = reading.floored(row, "qty", STRANGER_EXPONENT)
-            filled = reading.floored(row, "cumExecQty", STRANGER_EXPONENT)
-        else:
-            price = reading.units(row, "price", instrument.price_exponent)
-            units = reading.units(row, "qty", instrument.quantity_exponent)
-            filled = reading.units(row, "cumExecQty", instrument.quantity_exponent)
+        price, units, filled = reading.order_terms(row, instrument, "price", "qty", "cumExecQty")
         return OpenOrderWord(
             self._ours(row),
             -1 if instrument is None else instrument.instrument_id,
@@ -303,24 +297,14 @@ class BybitWords:
             name = category or reading.text(row, "category")
             symbol = reading.text(row, "symbol")
             instrument = self._instrument(row, name)
-            if instrument is None:
-                units = reading.floored(row, "size", STRANGER_EXPONENT)
-                average = reading.floored(row, average_key, STRANGER_EXPONENT)
-            else:
-                units = reading.units(row, "size", instrument.quantity_exponent)
-                average = reading.floored(row, average_key, instrument.price_exponent)
+            units, average = reading.position_terms(row, instrument, "size", average_key)
             side = reading.text(row, "side", "")
             if side == "Sell":
                 units = -units
             elif side != "Buy" and units:
                 raise DecodeError(f"side of a position is none we know: {reading.shown(side)}")
-            found.append((symbol, units, average if units else 0, reading.ms_to_ns(row, "updatedTime")))
-        words: list[Word] = []
-        for symbol, units, average, utc_ns in reading.by_instrument(found):
-            instrument = self.directory.find(facts.LINEAR.venue_id, symbol)
-            instrument_id = -1 if instrument is None else instrument.instrument_id
-            words.append(PositionWord(instrument_id, symbol, units, average, utc_ns))
-        return words
+            found.append((symbol, units, average, reading.ms_to_ns(row, "updatedTime")))
+        return [*reading.net_positions(found, lambda name: self.directory.find(facts.LINEAR.venue_id, name))]
 
     # ---- inside ------------------------------------------------------------------------------------------
 
@@ -378,12 +362,20 @@ def _wire_id(message: Row) -> tuple[int, str]:
     return request_id, category if request_id else ""
 
 
-def used(headers: dict[str, str]) -> int | None:
-    """How much of an endpoint's limit is used ("Rate Limit Rules"); names in lower case; None = not said."""
-    limit, rest = headers.get("x-bapi-limit", ""), headers.get("x-bapi-limit-status", "")
-    if not (reading.request_number(limit) and rest.isascii() and rest.isdecimal()):
+def used(headers: dict[str, str], purpose: str, request_id: int) -> ControlWord | None:
+    """An endpoint's limit, and how much of it is used ("Rate Limit Rules"); None = not said.
+
+    Args:
+        headers: of the answer, names in lower case.
+        purpose: what the endpoint is counted by.
+        request_id: of the request.
+    """
+    limit = reading.request_number(headers.get("x-bapi-limit", ""))
+    rest = headers.get("x-bapi-limit-status", "")
+    if not (limit and rest.isascii() and rest.isdecimal()):
         return None
-    return max(int(limit) - int(rest[:18]), 0)
+    count = max(limit - int(rest[:18]), 0)
+    return ControlWord(Sign.USED, request_id, values={purpose: count}, limits={purpose: limit})
 
 
 def _wait_ns(message: Row) -> int:

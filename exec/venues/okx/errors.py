@@ -82,9 +82,9 @@ MEANINGS: Final[dict[str, Meaning]] = {
     # 51604 as an answer to post-only orders is *unconfirmed* (the document has another text for it).
     **codes(_R.POST_ONLY_WOULD_CROSS, _A.REFUSED, 51604),
     # Cancel and amend against the order's end. For a cancel see ENDED.
-    **codes(_R.VENUE_UNKNOWN_ORDER, _A.REFUSED, 51063, 51400, 51405, 51503, 51600, 51603),
+    **codes(_R.VENUE_UNKNOWN_ORDER, _A.REFUSED, 51063, 51400, 51405, 51503, 51603),
     **codes(_R.ORDER_TERMINAL, _A.REFUSED, 51401, 51402, 51410, 51509, 51510),
-    **codes(_R.VENUE_REJECTED, _A.REFUSED, 51403, 51411, 51413, 51416, 51506),
+    **codes(_R.VENUE_REJECTED, _A.REFUSED, 51403, 51411, 51413, 51416, 51506, 51600),
 }
 
 #: What a cancel wanted holds: the order can rest no more. Whether it was filled, canceled or never
@@ -93,7 +93,7 @@ ENDED: Final = frozenset(("51063", "51400", "51401", "51402", "51405", "51410", 
 
 #: The order does not exist: the answer to a query (a REJECTED or CANCELED order is still found for some
 #: hours).
-NOT_FOUND: Final = frozenset(("51603", "51600"))
+NOT_FOUND: Final = frozenset(("51603",))
 
 #: Events of a connection that are about its login; the others are about a subscription or an operation.
 LOGIN_CODES: Final = frozenset(

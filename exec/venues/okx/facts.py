@@ -42,9 +42,8 @@ OPS: Final[dict[RequestKind, tuple[str, str]]] = {
 KIND_OF_OP: Final[dict[str, RequestKind]] = {op: kind for kind, ops in OPS.items() for op in ops}
 
 # "WS / Place order", "WS / Amend order": expTime, the request's deadline in Unix ms; a request that
-# comes later is not carried out (50036, 50037). The less, the sooner "not found" is an answer. REST requests
-# expire 30 s after their timestamp ("REST Authentication", 50102).
-EXPIRE_MS: Final = 2_000
+# comes later is not carried out (50036, 50037): `exec.venues.order_window`. REST requests expire 30 s after
+# their timestamp ("REST Authentication", 50102).
 
 # "WS / Order channel", "WS / Positions channel", "WS / Account channel". instType ANY is every product.
 CHANNELS: Final[tuple[dict[str, str], ...]] = (
@@ -53,9 +52,13 @@ CHANNELS: Final[tuple[dict[str, str], ...]] = (
     {"channel": "account"},
 )
 
-# Trade mode: "WS / Place order": cash for SPOT without borrowing; cross or isolated for derivatives.
-TD_MODE_SPOT: Final = "cash"
+# Trade mode: "WS / Place order" (tdMode), "GET / Account configuration" (acctLv): cash for SPOT in Spot and
+# Futures mode (1, 2), cross in multi-currency margin (3); cross or isolated for derivatives. Portfolio margin
+# (4) has no reduce-only orders, on which a halt relies: such an account is refused.
+TD_MODE_SPOT: Final = {"1": "cash", "2": "cash", "3": "cross"}
 TD_MODES: Final = ("cross", "isolated")
+# "WS / Place order": stpMode. The newer order goes, as in our simulator, whatever the account is set to.
+STP_MODE: Final = "cancel_taker"
 # "GET / Account configuration": posMode; one net position per instrument is what our books hold.
 POSITION_MODE: Final = "net_mode"
 

@@ -40,8 +40,6 @@ RULES: Final = (
 SHARED: Final = {"connects": "connects"}
 #: When a window of the venue begins is not told.
 IS_ALIGNED: Final = False
-#: No answer says what was used.
-HEADERS: Final[dict[str, str]] = {}
 
 # "Error Code": 50011 rate limit reached (of that endpoint), 50061 sub-account rate limit (new and amended
 # orders); 429 without a code comes before the account is known.

@@ -29,11 +29,13 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.signing import method_text
 from exec.venues import reading
+from exec.venues.addresses import with_path
 from exec.venues.meanings import refusal
 from exec.venues.okx import facts
 from exec.venues.okx.errors import NOT_FOUND, http_meaning, meaning
 from exec.venues.okx.requests import OkxRequests
 from exec.venues.okx.words import OkxWords, balances
+from exec.venues.order_window import ORDER_WINDOW_MS, life_s
 from exec.venues.remembering import keep
 from shm.enums import InstrumentKind, Reason
 from shm.instruments import Instrument
@@ -52,9 +54,10 @@ class Okx(OrderProtocol):
         symbols: what the run trades; nothing here is asked per symbol.
         td_mode: margin mode of derivatives, "cross" or "isolated".
         is_demo: mark REST requests as demo trading's.
+        order_window_ms: how late a new order or an amendment may reach the venue.
 
     Raises:
-        OrderError: a margin mode the venue does not have.
+        OrderError: a margin mode the venue does not have, or a window that makes no sense.
         KeysError: keys that are no HMAC keys.
     """
 
@@ -65,7 +68,6 @@ class Okx(OrderProtocol):
     max_replace_batch: ClassVar[int] = facts.BATCH_MAX
     ping_s: ClassVar[float] = facts.PING_S
     subscriptions: ClassVar[int] = len(facts.CHANNELS)
-    request_life_s: ClassVar[float] = facts.EXPIRE_MS / 1000
     rest_url: ClassVar[str] = facts.REST_URL
 
     def __init__(
@@ -79,12 +81,16 @@ class Okx(OrderProtocol):
         symbols: Sequence[str] = (),
         td_mode: str = "cross",
         is_demo: bool = False,
+        order_window_ms: int = ORDER_WINDOW_MS,
     ) -> None:
         del symbols
+        self.request_life_s = life_s(order_window_ms)
         self._directory = directory
-        self._requests = OkxRequests(keys, tag, directory, td_mode, is_demo=is_demo)
-        self._order_url = _with_path(order_url)
-        self._private_url = _with_path(private_url)
+        self._requests = OkxRequests(
+            keys, tag, directory, td_mode, is_demo=is_demo, order_window_ms=order_window_ms
+        )
+        self._order_url = with_path(order_url or facts.WEBSOCKET_URL, facts.PRIVATE_PATH)
+        self._private_url = with_path(private_url or facts.WEBSOCKET_URL, facts.PRIVATE_PATH)
         self._words = OkxWords(tag, directory)
         self.foreign_fees = self._words.foreign_fees
         self._order_ids: dict[int, str] = {}
@@ -148,13 +154,13 @@ class Okx(OrderProtocol):
     # ---- orders ------------------------------------------------------------------------------------------
 
     def new(self, orders: Sequence[Order], request_id: int, utc_ns: int) -> Request:
-        """Place up to 20 orders of any instruments; they expire unplaced when they come too late."""
+        """Place up to 20 orders; they expire unplaced when they come too late."""
         return self._requests.op(RequestKind.NEW, Lane.NEW, orders, request_id, utc_ns)
 
     def cancel(
         self, orders: Sequence[Order], request_id: int, utc_ns: int, lane: Lane = Lane.CANCEL
     ) -> Request:
-        """Cancel up to 20 orders of any instruments by our id."""
+        """Cancel up to 20 orders by our id."""
         if not all(self._requests.is_coded(order) for order in orders):
             # Before the codes are here: REST takes instruments by name, and a cancel does not wait.
             items = (self._requests.named_arg(order) for order in orders)
@@ -346,12 +352,11 @@ class Okx(OrderProtocol):
         )
 
     def _account(self, request: Request, data: list[reading.Row]) -> Answer:
-        """Keep instrument codes; refuse an account that holds long and short positions apart."""
+        """Keep instrument codes and mode; refuse an account whose modes we do not trade in."""
         if request.path.startswith(facts.CONFIG_PATH):
-            mode = reading.text(_only(data), "posMode")
-            if mode == facts.POSITION_MODE:
+            text = self._mode_refused(_only(data))
+            if not text:
                 return Answer(request.request_id, True)
-            text = f"the account's position mode is {mode}; it must be {facts.POSITION_MODE}"
             return Answer(request.request_id, False, Reason.VENUE_ACCESS, Action.STOP, "", text)
         codes: dict[str, int] = {}
         for row in data:
@@ -361,12 +366,16 @@ class Okx(OrderProtocol):
         self._requests.learn(codes)
         return Answer(request.request_id, True)
 
-
-def _with_path(url: str) -> str:
-    """An address with the private path, unless it has a path of its own."""
-    base = (url or facts.WEBSOCKET_URL).rstrip("/")
-    host = base.partition("://")[2]
-    return base if "/" in host else base + facts.PRIVATE_PATH
+    def _mode_refused(self, row: reading.Row) -> str:
+        """Why the account's modes are not what we trade with; "" = they are."""
+        mode, level = reading.text(row, "posMode"), reading.text(row, "acctLv")
+        if mode != facts.POSITION_MODE:
+            return f"the account's position mode is {mode}; it must be {facts.POSITION_MODE}"
+        if level not in facts.TD_MODE_SPOT:
+            known = ", ".join(facts.TD_MODE_SPOT)
+            return f"the account's mode (acctLv) is {level}; it must be one of {known}"
+        self._requests.take_level(level)
+        return ""
 
 
 def _instrument_type(row: Instrument) -> str:

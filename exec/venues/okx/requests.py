@@ -15,6 +15,7 @@ from exec.order_protocol import Directory, Lane, Request, RequestKind, Way
 from exec.signing import Signer, iso_ms_text, method_text
 from exec.venues.okx import facts
 from exec.venues.order_types import TypeWords, type_word
+from exec.venues.order_window import ORDER_WINDOW_MS
 from shm.enums import InstrumentKind, OrderFlags, OrderType, Side, TimeInForce
 from shm.instruments import Instrument
 
@@ -34,14 +35,12 @@ _SIDES: Final = {int(Side.BUY): "buy", int(Side.SELL): "sell"}
 _SPOT: Final = int(InstrumentKind.SPOT)
 
 
-def _head_form(kind: RequestKind, op: str) -> Form:
+def _head_form(kind: RequestKind, op: str, order_window_ms: int) -> Form:
     # A cancel is welcome at any time.
     expiry = "" if kind == RequestKind.CANCEL else f'"expTime":"{LATER_MS}",'
-    return Form(f'{{"id":"{REQUEST}","op":"{op}",{expiry}"args":[{{', later_ms=facts.EXPIRE_MS)
+    return Form(f'{{"id":"{REQUEST}","op":"{op}",{expiry}"args":[{{', later_ms=order_window_ms)
 
 
-#: What stands before the orders of a request: of one, of several.
-_HEADS: Final = {kind: tuple(_head_form(kind, op) for op in ops) for kind, ops in facts.OPS.items()}
 _TAIL: Final = Form("}]}")
 
 
@@ -54,12 +53,22 @@ class OkxRequests:
         directory: the instruments.
         td_mode: margin mode of derivatives.
         is_demo: mark REST requests as demo trading's.
+        order_window_ms: how late a new order or an amendment may reach the venue.
 
     Raises:
         OrderError: a margin mode the venue does not have.
     """
 
-    def __init__(self, keys: Keys, tag: str, directory: Directory, td_mode: str, *, is_demo: bool) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        tag: str,
+        directory: Directory,
+        td_mode: str,
+        *,
+        is_demo: bool,
+        order_window_ms: int = ORDER_WINDOW_MS,
+    ) -> None:
         if td_mode not in facts.TD_MODES:
             raise OrderError(f"td_mode {td_mode!r} is none of {', '.join(facts.TD_MODES)}")
         self.signer = Signer(keys)
@@ -68,11 +77,22 @@ class OkxRequests:
         self._td_mode = td_mode
         self._is_demo = is_demo
         self._codes: dict[str, int] = {}
+        self._spot_mode = facts.TD_MODE_SPOT["2"]
         self._composer = Composer(self._form)
+        # What stands before the orders of a request: of one, of several.
+        self._heads = {
+            kind: tuple(_head_form(kind, op, order_window_ms) for op in ops)
+            for kind, ops in facts.OPS.items()
+        }
 
     def learn(self, codes: Mapping[str, int]) -> None:
         """Take instrument codes: instId → instIdCode."""
         self._codes.update(codes)
+        self._composer.book.clear()
+
+    def take_level(self, level: str) -> None:
+        """Take the account's mode, which says how pairs are traded; one of `facts.TD_MODE_SPOT`."""
+        self._spot_mode = facts.TD_MODE_SPOT[level]
         self._composer.book.clear()
 
     # ---- orders ------------------------------------------------------------------------------------------
@@ -95,8 +115,8 @@ class OkxRequests:
         is_spot = row.kind == _SPOT
         parts = [
             self._head(row, order),
-            f'"tdMode":"{facts.TD_MODE_SPOT if is_spot else self._td_mode}","side":"{side}"',
-            f'"ordType":"{type_word(order, _TYPE_WORDS)}","sz":"{UNITS}"',
+            f'"tdMode":"{self._spot_mode if is_spot else self._td_mode}","side":"{side}"',
+            f'"ordType":"{type_word(order, _TYPE_WORDS)}","sz":"{UNITS}","stpMode":"{facts.STP_MODE}"',
         ]
         if order.order_type == _LIMIT:
             parts.append(f'"px":"{PRICE}"')
@@ -154,7 +174,7 @@ class OkxRequests:
         """A frame of the order socket for 1 to 20 orders; raises OrderError for more."""
         if not 1 <= len(orders) <= facts.BATCH_MAX:
             raise OrderError(f"{len(orders)} orders in a request: it takes 1 to {facts.BATCH_MAX}")
-        head = _HEADS[kind][len(orders) > 1]
+        head = self._heads[kind][len(orders) > 1]
         frame = self._composer.frame(kind, list(orders), head, _TAIL, request_id, utc_ns // 1_000_000)
         return Request(
             request_id,

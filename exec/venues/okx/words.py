@@ -19,7 +19,6 @@ from exec.order_protocol import (
     ControlWord,
     Directory,
     OpenOrderWord,
-    PositionWord,
     RequestKind,
     Sign,
     Word,
@@ -30,7 +29,7 @@ from exec.venues.digests import number63
 from exec.venues.meanings import EXPIRES, refusal
 from exec.venues.okx import facts
 from exec.venues.okx.errors import CANCEL_REASONS, LOGIN_CODES, meaning
-from exec.venues.reading import STRANGER_EXPONENT, Row
+from exec.venues.reading import Row
 from shm.enums import Liquidity, Reason
 from shm.instruments import Instrument
 
@@ -157,7 +156,7 @@ class OkxWords:
         category = reading.text(row, "category", "")
         if category in facts.FORCED:
             words.append(ControlWord(Sign.FORCED, text=f"{category} {instrument.symbol}"))
-        if reading.text(row, "tradeId", ""):
+        if reading.text(row, "tradeId", "") and reading.units(row, "fillSz", instrument.quantity_exponent):
             words.append(self.fill(row, instrument, order_id, fee_key="fillFee", currency_key="fillFeeCcy"))
         if order_id:
             words += self._state(row, instrument, order_id)
@@ -278,14 +277,7 @@ class OkxWords:
     def open_order(self, row: Row) -> OpenOrderWord:
         """An order that rests ("GET / Order List")."""
         instrument = self._instrument(row)
-        if instrument is None:
-            price = reading.floored(row, "px", STRANGER_EXPONENT)
-            units = reading.floored(row, "sz", STRANGER_EXPONENT)
-            filled = reading.floored(row, "accFillSz", STRANGER_EXPONENT)
-        else:
-            price = reading.units(row, "px", instrument.price_exponent)
-            units = reading.units(row, "sz", instrument.quantity_exponent)
-            filled = reading.units(row, "accFillSz", instrument.quantity_exponent)
+        price, units, filled = reading.order_terms(row, instrument, "px", "sz", "accFillSz")
         return OpenOrderWord(
             self._ours(row),
             -1 if instrument is None else instrument.instrument_id,
@@ -312,21 +304,11 @@ class OkxWords:
             side = reading.text(row, "posSide", "net")
             if side not in ("net", "long", "short"):
                 raise DecodeError(f"posSide is none we know: {reading.shown(side)}")
-            if instrument is None:
-                units = reading.floored(row, "pos", STRANGER_EXPONENT)
-                average = reading.floored(row, "avgPx", STRANGER_EXPONENT)
-            else:
-                units = reading.units(row, "pos", instrument.quantity_exponent)
-                average = reading.floored(row, "avgPx", instrument.price_exponent)
+            units, average = reading.position_terms(row, instrument, "pos", "avgPx")
             if side != "net":
                 units = abs(units) if side == "long" else -abs(units)
-            found.append((symbol, units, average if units else 0, reading.ms_to_ns(row, "uTime")))
-        words: list[Word] = []
-        for symbol, units, average, utc_ns in reading.by_instrument(found):
-            instrument = self.directory.find(facts.VENUE_ID, symbol)
-            instrument_id = -1 if instrument is None else instrument.instrument_id
-            words.append(PositionWord(instrument_id, symbol, units, average, utc_ns))
-        return words
+            found.append((symbol, units, average, reading.ms_to_ns(row, "uTime")))
+        return [*reading.net_positions(found, lambda name: self.directory.find(facts.VENUE_ID, name))]
 
     # ---- inside ------------------------------------------------------------------------------------------
 

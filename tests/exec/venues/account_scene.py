@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from hypothesis import strategies as st
 
 from exec.client_ids import encode, tag_of
 from exec.keys import Keys
+from exec.lifecycle import Event
 from exec.order import Order
+from exec.order_protocol import Answer, Word
+from exec.session import VenueReport
 from shm.enums import InstrumentKind, OrderFlags, OrderType, Side, TimeInForce
 from shm.instruments import Instrument
 
@@ -129,3 +132,33 @@ def mutated(draw: st.DrawFn, frames: tuple[dict[str, Any], ...]) -> bytes:
         at = draw(st.integers(0, len(data)))
         data[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
     return bytes(data)
+
+
+def is_formless(order: Order, spot_ids: Container[int]) -> bool:
+    """Whether a venue that puts type, time in force and post-only into one word has no form for an order."""
+    is_post = bool(order.flags & OrderFlags.POST_ONLY)
+    if order.flags & OrderFlags.REDUCE_ONLY and order.side == Side.BUY and order.instrument_id in spot_ids:
+        return True  # a spot buy reduces nothing
+    if order.order_type == OrderType.MARKET:
+        return is_post or order.time_in_force == TimeInForce.FOK
+    return is_post and order.time_in_force != TimeInForce.GTC
+
+
+def one(words: list[Word]) -> Any:
+    """The only word."""
+    assert len(words) == 1, words
+    return words[0]
+
+
+def assert_exact(words: list[Word]) -> None:
+    """What stands in words fits what a report and a journal hold."""
+    for word in words:
+        for report in [word, *word.reports] if isinstance(word, Answer) else [word]:
+            if not isinstance(report, VenueReport):
+                continue
+            assert report.side in (Side.BUY, Side.SELL) or report.event == Event.NOT_FOUND
+            for name in VenueReport.__slots__:
+                assert isinstance(getattr(report, name), int), name
+                assert -(2**63) <= getattr(report, name) < 2**64, name
+            if report.event == Event.FILL_PART:
+                assert report.last_units > 0 and report.last_price_units > 0 and report.trade_id > 0

@@ -162,7 +162,7 @@ def test_every_documented_order_has_its_form(
         "newClientOrderId": TEXT,
         "newOrderRespType": "ACK",
         "selfTradePreventionMode": "EXPIRE_TAKER",
-        "recvWindow": 2000,
+        "recvWindow": 1000,
         "timestamp": UTC // 1_000_000,
         "apiKey": "the-key",
     }
@@ -525,6 +525,11 @@ def test_a_fee_is_never_understated(text: str, asset: str, fee: int) -> None:
     assert report.fee_units == fee
 
 
+def test_a_fill_that_names_no_commission_cost_nothing() -> None:
+    report = one(update(x="TRADE", X="FILLED", l="0.005", L="61800.10", t=1, m=True), VenueReport)
+    assert (report.event, report.fee_units) == (Event.FILL_PART, 0)
+
+
 def test_a_fee_in_the_venues_token_is_booked_at_the_schedule_and_kept_once_by_asset() -> None:
     made = protocol()
     fill = {"x": "TRADE", "X": "FILLED", "l": "0.005", "L": "61800.10", "t": 7, "m": True}
@@ -550,7 +555,12 @@ def test_a_fee_in_the_venues_token_is_booked_at_the_schedule_and_kept_once_by_as
         ({"x": "EXPIRED", "X": "EXPIRED", "f": "IOC"}, Event.EXPIRED, Reason.IOC_REMAINDER),
         ({"x": "EXPIRED", "X": "EXPIRED", "f": "FOK"}, Event.EXPIRED, Reason.FOK_NOT_FILLABLE),
         ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTX"}, Event.EXPIRED, Reason.POST_ONLY_WOULD_CROSS),
-        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "er": "5"}, Event.EXPIRED, Reason.VENUE_REJECTED),
+        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "er": "4"}, Event.EXPIRED, Reason.VENUE_REDUCE_ONLY),
+        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "er": "5"}, Event.EXPIRED, Reason.VENUE_MARGIN),
+        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "er": "7"}, Event.EXPIRED, Reason.VENUE_INSTRUMENT),
+        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "er": "8"}, Event.EXPIRED, Reason.VENUE_REJECTED),
+        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "er": "9"}, Event.EXPIRED, Reason.IOC_REMAINDER),
+        ({"x": "EXPIRED", "X": "EXPIRED", "f": "GTC", "o": "MARKET"}, Event.EXPIRED, Reason.IOC_REMAINDER),
         ({"x": "EXPIRED", "X": "EXPIRED_IN_MATCH"}, Event.EXPIRED, Reason.SELF_TRADE),
         ({"x": "TRADE_PREVENTION", "X": "EXPIRED_IN_MATCH"}, Event.EXPIRED, Reason.SELF_TRADE),
         ({"x": "EXPIRED", "X": "EXPIRED", "f": "IOC", "er": "3"}, Event.EXPIRED, Reason.SELF_TRADE),
@@ -641,6 +651,16 @@ def test_a_batch_is_answered_order_by_order() -> None:
     assert (last.order_id, last.is_ok, last.is_last, last.reason) == (8, False, True, Reason.VENUE_MARGIN)
 
 
+@pytest.mark.parametrize(("ago_days", "asked_days"), [(1, 1), (6, 6), (8, 7), (400, 7)])
+def test_fills_are_asked_for_seven_days_at_most_so_that_the_last_ones_are_among_them(
+    ago_days: int, asked_days: int
+) -> None:
+    day_ns = 24 * 3600 * 10**9
+    request = protocol().snapshot(RequestKind.FILLS, 5, UTC, since_utc_ns=UTC - ago_days * day_ns)[0]
+    asked = dict(parse_qsl(urlsplit(request.path).query))
+    assert int(asked["startTime"]) == (UTC - asked_days * day_ns) // 10**6
+
+
 def test_open_orders_are_ours_others_and_of_instruments_we_do_not_trade() -> None:
     request = protocol().snapshot(RequestKind.OPEN_ORDERS, 5, UTC)[0]
     words = rest(request, [STATE, STATE | {"clientOrderId": "web_1"}, STATE | {"symbol": "DOGEUSDT"}])
@@ -657,6 +677,32 @@ def test_positions_of_both_sides_are_summed() -> None:
     words = rest(request, [row, row | {"positionAmt": "-0.002", "positionSide": "SHORT"}])
     assert one(words, PositionWord).position_units == 3
     assert one(rest(request, [row]), PositionWord).avg_price_units == 6_180_021
+
+
+def test_fills_of_an_order_go_on_from_a_full_page() -> None:
+    """An order filled in more parts than a page holds would else be asked about for ever."""
+    asked, venue = order(), protocol()
+    asked.venue_order_id = 25851813
+    trade = {
+        "commission": "0.1", "commissionAsset": "USDT", "maker": False, "orderId": 25851813,
+        "price": "7819.01", "qty": "0.002", "side": "SELL", "symbol": "BTCUSDT", "time": 1569514978020,
+    }  # fmt: skip
+
+    def asks() -> Request:
+        return venue.fills_of(asked, 5, UTC)[0]
+
+    def page(request: Request, first: int, count: int) -> None:
+        body = json.dumps([trade | {"id": first + i} for i in range(count)]).encode()
+        assert len(venue.decode_rest(request, 200, {}, body)) == 2
+
+    def query(request: Request) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(request.path).query))
+
+    assert "fromId" not in query(asks())
+    page(asks(), 700, 1_000)
+    assert query(asks())["fromId"] == "1700"
+    page(asks(), 1_700, 3)
+    assert "fromId" not in query(asks())
 
 
 def test_fills_of_an_order_are_its_own() -> None:

@@ -32,12 +32,13 @@ from exec.order_protocol import (
 from exec.session import VenueReport
 from exec.venues.bybit import facts
 from exec.venues.bybit.errors import ENDED, MEANINGS, meaning
+from exec.venues.bybit.limits import STOPS
 from exec.venues.bybit.protocol import Bybit
 from exec.venues.digests import digest63, number63
-from shm.enums import Liquidity, OrderFlags, OrderType, Reason, Side, TimeInForce
+from shm.enums import Liquidity, OrderFlags, OrderType, RateStop, Reason, Side, TimeInForce
 from shm.units import parse_units
 from tests.exec.venues import account_scene as scene
-from tests.exec.venues.test_okx import assert_exact, one
+from tests.exec.venues.account_scene import assert_exact, one
 
 PUSH = Channel.PRIVATE_STREAM
 LINEAR, ETH, SPOT = 4, 5, 6
@@ -99,30 +100,21 @@ def test_every_order_we_can_hold_is_on_the_wire_as_it_is_or_refused_with_its_nam
         request = bybit.new(orders, 77, scene.UTC_NS)
     except OrderError as error:
         assert any(repr(each) in str(error) for each in orders)
-        assert any(is_formless(each) for each in orders)
+        assert any(scene.is_formless(each, (SPOT,)) for each in orders)
         return
-    assert not any(is_formless(each) for each in orders)
+    assert not any(scene.is_formless(each, (SPOT,)) for each in orders)
     assert (request.kind, request.lane, request.way) == (RequestKind.NEW, Lane.NEW, Way.ORDER_SOCKET)
     assert request.order_ids == tuple(each.root_client_order_id for each in orders)
     message = json.loads(request.frame)
     category = "spot" if orders[0].instrument_id == SPOT else "linear"
     assert message["reqId"] == f"77{category[0]}"
-    assert message["header"] == {"X-BAPI-TIMESTAMP": "1764403686123", "X-BAPI-RECV-WINDOW": "2000"}
+    assert message["header"] == {"X-BAPI-TIMESTAMP": "1764403686123", "X-BAPI-RECV-WINDOW": "1000"}
     assert len(message["args"]) == 1
     args = message["args"][0]
     assert args["category"] == category
     assert message["op"] == ("order.create" if len(orders) == 1 else "order.create-batch")
     for arg, each in zip([args] if len(orders) == 1 else args["request"], orders, strict=True):
         assert_same(arg, each)
-
-
-def is_formless(order: Order) -> bool:
-    is_post = bool(order.flags & OrderFlags.POST_ONLY)
-    if order.flags & OrderFlags.REDUCE_ONLY and order.side == Side.BUY and order.instrument_id == SPOT:
-        return True
-    if order.order_type == OrderType.MARKET:
-        return is_post or order.time_in_force == TimeInForce.FOK
-    return is_post and order.time_in_force != TimeInForce.GTC
 
 
 def assert_same(arg: dict[str, Any], order: Order) -> None:
@@ -245,11 +237,11 @@ def test_an_answer_says_how_much_of_its_limit_is_used() -> None:
     data = {"orderId": UUID, "orderLinkId": scene.wire()}
     frame = answered("order.create", reqId="12s", data=data, header=header)
     used, answer = make().decode(frame, Channel.ORDER_SOCKET)
-    assert used == ControlWord(Sign.USED, 12, values={"order.spot": 1})
+    assert used == ControlWord(Sign.USED, 12, values={"order.spot": 1}, limits={"order.spot": 10})
     assert answer == Answer(12, True, order_id=0x1234)
     frame = answered("order.amend-batch", reqId="12l", code=10429, header=header)
     assert make().decode(frame, Channel.ORDER_SOCKET)[0] == ControlWord(
-        Sign.USED, 12, values={"batch_amend.linear": 1}
+        Sign.USED, 12, values={"batch_amend.linear": 1}, limits={"batch_amend.linear": 10}
     )
 
 
@@ -278,6 +270,12 @@ def test_every_code_in_the_table_is_reached_by_an_answer_that_bears_it(code: str
     found = MEANINGS[code]
     assert (answer.reason, answer.action, answer.code) == (found.reason, found.action, code)
     assert (found.wait_ns > 0) == (found.action == Action.WAIT)
+
+
+def test_an_address_that_asks_too_often_waits_as_a_whole_by_rest_and_by_socket() -> None:
+    for code in ("10018", "10403"):  # REST; "Websocket Trade Guideline"
+        assert (meaning(code).reason, meaning(code).action) == (Reason.VENUE_LIMIT, Action.WAIT)
+        assert STOPS[code] == ("weight", RateStop.ADDRESS)
 
 
 def test_a_code_nobody_knows_is_a_refusal_in_the_trade_classes_only() -> None:
@@ -404,9 +402,18 @@ def test_what_the_venue_does_to_the_account_is_a_fill_and_said(kind: str) -> Non
     assert isinstance(words[1], VenueReport) and words[1].client_order_id == 0
 
 
+@pytest.mark.parametrize("kind", sorted(facts.SPLITS))
+def test_a_split_is_said_and_left_to_the_comparison_of_positions(kind: str) -> None:
+    words = make().decode(pushed("execution", execution(execType=kind, orderLinkId="")), PUSH)
+    assert words == [ControlWord(Sign.FORCED, text=f"{kind} BTCUSDT")]
+
+
 def test_funding_is_no_fill_and_an_unknown_kind_is_no_guess() -> None:
     bybit = make()
-    assert bybit.decode(pushed("execution", execution(execType="Funding", orderLinkId="")), PUSH) == []
+    for kind in ("Funding", "Dividend", "SessionSettlePnL"):
+        assert bybit.decode(pushed("execution", execution(execType=kind, orderLinkId="")), PUSH) == []
+    stranger = execution(execType="Gift", symbol="X", orderLinkId="")
+    assert bybit.decode(pushed("execution", stranger), PUSH) == []
     assert bybit.decode(pushed("execution", execution(category="option", orderLinkId="")), PUSH) == []
     with pytest.raises(DecodeError, match="execType is none we know: 'Gift'"):
         bybit.decode(pushed("execution", execution(execType="Gift")), PUSH)

@@ -34,9 +34,11 @@ from exec.session import VenueReport
 from exec.venues.okx import facts
 from exec.venues.okx.errors import ENDED, MEANINGS, meaning
 from exec.venues.okx.protocol import Okx
+from exec.venues.order_window import ORDER_WINDOW_MS
 from shm.enums import Liquidity, OrderFlags, OrderType, Reason, Side, TimeInForce
 from shm.units import parse_units
 from tests.exec.venues import account_scene as scene
+from tests.exec.venues.account_scene import assert_exact, one
 
 PUSH = Channel.PRIVATE_STREAM
 ORDER_TYPES = {"limit": TimeInForce.GTC, "ioc": TimeInForce.IOC, "fok": TimeInForce.FOK}
@@ -79,11 +81,6 @@ def pushed(*rows: dict[str, Any], channel: str = "orders") -> bytes:
     return json.dumps({"arg": {"channel": channel, "instType": "ANY"}, "data": list(rows)}).encode()
 
 
-def one(words: list[Word]) -> Any:
-    assert len(words) == 1, words
-    return words[0]
-
-
 def rest(okx: Okx, request: Request, data: list[Any], code: str = "0") -> list[Word]:
     return okx.decode_rest(request, 200, {}, json.dumps({"code": code, "msg": "m", "data": data}).encode())
 
@@ -103,27 +100,17 @@ def test_every_order_we_can_hold_is_on_the_wire_as_it_is_or_refused_with_its_nam
         request = okx.new(orders, request_id, scene.UTC_NS)
     except OrderError as error:
         assert any(repr(each) in str(error) for each in orders)
-        assert any(is_formless(each) for each in orders)
+        assert any(scene.is_formless(each, (1, 2)) for each in orders)
         return
-    assert not any(is_formless(each) for each in orders)
+    assert not any(scene.is_formless(each, (1, 2)) for each in orders)
     assert request.order_ids == tuple(each.root_client_order_id for each in orders)
     assert (request.kind, request.lane, request.way) == (RequestKind.NEW, Lane.NEW, Way.ORDER_SOCKET)
     message = json.loads(request.frame)
     assert message["id"] == str(request_id)
     assert message["op"] == ("order" if len(orders) == 1 else "batch-orders")
-    assert message["expTime"] == str(scene.UTC_NS // 10**6 + facts.EXPIRE_MS)
+    assert message["expTime"] == str(scene.UTC_NS // 10**6 + ORDER_WINDOW_MS)
     for arg, each in zip(message["args"], orders, strict=True):
         assert_same(arg, each)
-
-
-def is_formless(order: Order) -> bool:
-    is_market, is_post = order.order_type == OrderType.MARKET, bool(order.flags & OrderFlags.POST_ONLY)
-    reduces_nothing = bool(order.flags & OrderFlags.REDUCE_ONLY) and order.side == Side.BUY
-    if reduces_nothing and order.instrument_id in (1, 2):
-        return True
-    if is_market:
-        return is_post or order.time_in_force == TimeInForce.FOK
-    return is_post and order.time_in_force != TimeInForce.GTC
 
 
 def assert_same(arg: dict[str, Any], order: Order) -> None:
@@ -133,6 +120,7 @@ def assert_same(arg: dict[str, Any], order: Order) -> None:
     assert arg["clOrdId"] == scene.wire(order.root_client_order_id)
     assert arg["side"] == ("buy" if order.side == Side.BUY else "sell")
     assert arg["tdMode"] == ("cash" if is_spot else "isolated")
+    assert arg["stpMode"] == "cancel_taker"
     assert parse_units(arg["sz"], instrument.quantity_exponent) == order.order_units
     if order.order_type == OrderType.MARKET:
         assert arg["ordType"] == "market" and "px" not in arg
@@ -470,6 +458,8 @@ def test_a_query_answers_state_and_what_is_filled_or_that_there_is_no_such_order
     for answers in (rest(okx, request, [], "51603"), rest(okx, request, [])):
         assert [report.event for report in one(answers).reports] == [Event.NOT_FOUND]
         assert one(answers).order_id == 0x1234
+    # A status that the venue does not know says nothing of the order: only "does not exist" ends it.
+    assert one(rest(okx, request, [], "51600")).reports == []
     with pytest.raises(DecodeError, match="did not ask for"):
         rest(okx, request, [row(clOrdId=scene.wire(99))])
 
@@ -525,10 +515,38 @@ def test_long_lists_go_on_from_the_last_one_of_a_full_page() -> None:
 def test_an_account_that_holds_long_and_short_apart_is_refused() -> None:
     okx = make()
     request = okx.opening_requests(1, scene.UTC_NS)[-1]
-    assert one(rest(okx, request, [{"posMode": "net_mode"}])).is_ok
-    answer = one(rest(okx, request, [{"posMode": "long_short_mode"}]))
+    assert one(rest(okx, request, [{"posMode": "net_mode", "acctLv": "2"}])).is_ok
+    answer = one(rest(okx, request, [{"posMode": "long_short_mode", "acctLv": "2"}]))
     assert (answer.is_ok, answer.action) == (False, Action.STOP)
     assert "long_short_mode" in answer.text
+
+
+@pytest.mark.parametrize(("level", "mode"), [("1", "cash"), ("2", "cash"), ("3", "cross")])
+def test_pairs_are_traded_as_the_accounts_mode_wants_it(level: str, mode: str) -> None:
+    okx = make()
+    assert _sent_mode(okx) == "cash"
+    request = okx.opening_requests(1, scene.UTC_NS)[-1]
+    assert one(rest(okx, request, [{"posMode": "net_mode", "acctLv": level}])).is_ok
+    assert _sent_mode(okx) == mode
+
+
+def _sent_mode(okx: Okx) -> str:
+    pair = scene.order(instrument_id=1)
+    (arg,) = json.loads(okx.new([pair], 9, scene.UTC_NS).frame)["args"]
+    return str(arg["tdMode"])
+
+
+def test_a_portfolio_margin_account_is_refused_for_it_has_no_reduce_only_orders() -> None:
+    okx = make()
+    request = okx.opening_requests(1, scene.UTC_NS)[-1]
+    answer = one(rest(okx, request, [{"posMode": "net_mode", "acctLv": "4"}]))
+    assert (answer.is_ok, answer.action) == (False, Action.STOP)
+    assert "acctLv" in answer.text
+
+
+def test_a_trade_id_without_a_quantity_is_no_fill() -> None:
+    words = make().decode(pushed(row(tradeId="744876980", fillSz="0", fillPx="")), PUSH)
+    assert [word.event for word in words if isinstance(word, VenueReport)] == [Event.ACCEPTED]
 
 
 def test_the_clock_and_the_timer_answer() -> None:
@@ -606,20 +624,6 @@ def make_once() -> Okx:
     if not KNOWN:
         KNOWN.append(make())
     return KNOWN[0]
-
-
-def assert_exact(words: list[Word]) -> None:
-    """What stands in words fits what a report and a journal hold."""
-    for word in words:
-        for report in [word, *word.reports] if isinstance(word, Answer) else [word]:
-            if not isinstance(report, VenueReport):
-                continue
-            assert report.side in (Side.BUY, Side.SELL) or report.event == Event.NOT_FOUND
-            for name in VenueReport.__slots__:
-                assert isinstance(getattr(report, name), int), name
-                assert -(2**63) <= getattr(report, name) < 2**64, name
-            if report.event == Event.FILL_PART:
-                assert report.last_units > 0 and report.last_price_units > 0 and report.trade_id > 0
 
 
 def test_orders_share_a_batch_by_instrument_because_the_venue_counts_them_so() -> None:

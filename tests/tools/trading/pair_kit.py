@@ -11,10 +11,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 from exec.client_ids import encode, tag_of
 from exec.entries import EntryWriter
-from exec.flow import process_intent
 from exec.keys import Keys
 from exec.oms import Oms
-from exec.order import Order, make_client_order_id
+from exec.order import Order
 from exec.order_protocol import Channel, OrderProtocol, Request
 from exec.simulator.latency import Latency
 from exec.venue_commands import SessionTimes
@@ -23,8 +22,9 @@ from exec.venues import make_protocol
 from risk.exposure import ExposureBook
 from shm.enums import InstrumentKind, IntentKind, OrderFlags, OrderStatus, OrderType, Side, TimeInForce
 from shm.instruments import Instrument
-from shm.records import IntentRecord, ReportRecord
+from shm.records import ReportRecord
 from tests.exec.scene import EPOCH, MemoryJournal
+from tests.kit.intents import IntentDesk
 from tools.venues.protocol import HttpReply, HttpRequest, Route, Subscriber
 from tools.venues.trading.accounts import Account
 from tools.venues.trading.desk import TradingDesk, VenueTrading
@@ -85,7 +85,7 @@ class Wire(Subscriber):
         raise AssertionError(names)
 
 
-class Pair:
+class Pair(IntentDesk):
     """OMS and session on one side, desk and exchange on the other; also the session's link."""
 
     wire_ns = 1 * MS
@@ -152,7 +152,6 @@ class Pair:
         self.life_ns = 0
         self.may_connect = True
         self._addresses: dict[Channel, str] = {}
-        self.counter = 0
         self._loop = asyncio.new_event_loop()
 
     def _on_report(self, report: ReportRecord) -> None:
@@ -190,29 +189,6 @@ class Pair:
 
     # ---- orders ----
 
-    def _intent(self, kind: IntentKind, instrument_id: int) -> IntentRecord:
-        self.counter += 1
-        intent = IntentRecord()
-        intent.kind = int(kind)
-        intent.client_order_id = make_client_order_id(EPOCH, 3, 1, self.counter)
-        intent.instrument_id = instrument_id
-        intent.actor_id, intent.worker_slot, intent.incarnation, intent.epoch = 11, 3, 1, EPOCH
-        intent.order_type, intent.time_in_force = int(OrderType.LIMIT), int(TimeInForce.GTC)
-        return intent
-
-    def _process(self, intent: IntentRecord) -> None:
-        process_intent(
-            intent,
-            0,
-            ring_sequence=self.counter,
-            from_slot=3,
-            oms=self.oms,
-            session=self.session,
-            entries=self.entries,
-            clock=lambda: self.now_ns,
-            now_ns=self.now_ns,
-        )
-
     def order(
         self,
         side: int,
@@ -224,14 +200,10 @@ class Pair:
         flags: int = 0,
     ) -> Order:
         """Place an order (a market order without a price) without letting time pass."""
-        intent = self._intent(IntentKind.NEW, instrument_id)
-        intent.side, intent.price_units, intent.quantity_units = int(side), price, units
+        intent = self.intent(IntentKind.NEW, instrument_id)
         intent.order_type = int(OrderType.LIMIT if price else OrderType.MARKET)
         intent.time_in_force, intent.flags = int(tif), int(flags)
-        self._process(intent)
-        order = self.oms.order(intent.client_order_id)
-        assert order is not None
-        return order
+        return self.place(intent, side, units, price)
 
     def placed(self, *args: Any, **options: Any) -> Order:
         """Place an order and let it arrive and be answered."""
@@ -239,18 +211,9 @@ class Pair:
         self.run()
         return made
 
-    def cancel(self, order: Order) -> None:
-        """Cancel an order."""
-        intent = self._intent(IntentKind.CANCEL, order.instrument_id)
-        intent.orig_client_order_id = order.client_order_id
-        self._process(intent)
-
     def replace(self, order: Order, price: int, units: int) -> None:
         """Replace an order's price and total quantity."""
-        intent = self._intent(IntentKind.REPLACE, order.instrument_id)
-        intent.orig_client_order_id = order.client_order_id
-        intent.side, intent.price_units, intent.quantity_units = order.side, price, units
-        self._process(intent)
+        self.replace_with(order, price, units)
 
     # ---- the session's link ----
 

@@ -1,4 +1,4 @@
-"""Simulated OKX and Bybit with a session of ours over its protocol, on a virtual clock."""
+"""Simulated venues with a session of ours over its protocol, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.tools.trading.pair_kit import MS, UTC0, Pair
 from tools.venues import bybit_instruments, okx_instruments
 from tools.venues.okx import rest_answer
 from tools.venues.protocol import HttpReply, HttpRequest, VenueInstrument
+from tools.venues.rate_windows import FixedWindow
+from tools.venues.trading.binance_usdm import BinanceTrading
 from tools.venues.trading.bybit import BybitTrading
 from tools.venues.trading.okx import OkxTrading
 from tools.venues.trading.terms import Listing
@@ -82,6 +84,23 @@ def make_bybit(factor: float = 0.0, **options: Any) -> Pair:
     return made
 
 
+def make_binance(**options: Any) -> Pair:
+    """A pair at Binance USD-M with the book of one contract; no limit holds."""
+    item = VenueInstrument("BTCUSDT", "BTC", "USDT", 1, 3, "0.1", "0.001")
+    listings, rows = _listed([item], 50_000, {item.category: 1})
+
+    def market(asked: HttpRequest) -> HttpReply | None:
+        if asked.path != "/fapi/v1/time":
+            return None
+        return HttpReply(200, json.dumps({"serverTime": (UTC0 + made.now_ns) // MS}).encode())
+
+    trading = BinanceTrading(FixedWindow(0, 60.0), 0.0)
+    options = {"symbols": ["BTCUSDT"], **options}
+    made = Pair("binance_usdm", trading, listings, rows, market_http=market, **options)
+    made.book("BTCUSDT", OKX_BID, OKX_ASK, 1000)
+    return made
+
+
 class Scene(NamedTuple):
     """A venue and what its derivative's book shows: twenty levels of 1,000 a side.
 
@@ -122,5 +141,11 @@ SCENES = {
         "/v5/execution/list",
         "/v5/order/history",
         ("10004",),
+    ),
+}
+#: And the one that has futures only.
+ALL_SCENES = SCENES | {
+    "binance_usdm": Scene(
+        make_binance, "BTCUSDT", OKX_BID, OKX_ASK, 1, "/fapi/v1/userTrades", "", ("-1022", "-2014")
     ),
 }

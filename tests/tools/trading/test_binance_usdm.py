@@ -185,6 +185,17 @@ def test_a_wrong_order_is_refused_with_the_code_of_the_venue(code: int, params: 
     serve(check)
 
 
+def test_a_market_order_takes_neither_price_nor_time_in_force() -> None:
+    async def check(run: VenueRun, client: RawClient) -> None:
+        del run
+        order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.010"}
+        for name, value in (("price", "50000.00"), ("timeInForce", "GTC")):
+            assert error(await client.ask("order.place", {**order, name: value})) == (400, -1106)
+        assert (await client.ask("order.place", order))["status"] == 200
+
+    serve(check)
+
+
 def test_signatures_times_and_keys_are_verified() -> None:
     async def check(run: VenueRun, client: RawClient) -> None:
         good = client.signed({"symbol": "BTCUSDT", "origClientOrderId": "x"})

@@ -97,11 +97,6 @@ def make_asset(market: Market, data: npt.NDArray[Any], terms: Terms) -> Any:
     return method(float(number)) if number else method()
 
 
-def has_model(model: str) -> bool:
-    """Whether it has a model like ours of that name."""
-    return model == "probability" or model.removeprefix("probability:").partition(":")[0] in MODELS
-
-
 @dataclass(slots=True)
 class PeerRun:
     """What came of it.

@@ -174,10 +174,6 @@ class Account:
         margin = holding.margin_e8(listing, self.leverage_of(listing.key))
         self._margins[listing.key] = (margin, holding.unrealized_e8(listing))
 
-    def margin_of(self, key: str) -> int:
-        """Initial margin bound at a listing as of its last `mark`."""
-        return self._margins.get(key, (0, 0))[0]
-
     def unrealized_e8(self, asset: str, listings: dict[str, Listing]) -> int:
         """Unrealized PnL in an asset at the present mark prices."""
         return sum(

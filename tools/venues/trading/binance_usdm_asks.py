@@ -169,9 +169,10 @@ def _terms(trading: BinanceTrading, ask: Ask) -> Terms:
         terms.time_in_force = ask.choice("timeInForce", words.TIMES_IN_FORCE, -1115, "Invalid timeInForce.")
         terms.is_post_only = word == "GTX"
         terms.price_units = ask.units("price", listing.price_decimals)
-    elif "price" in ask.values:
-        raise VenueError(400, -1106, "Parameter 'price' sent when not required.")
     else:
+        for name in ("price", "timeInForce"):
+            if name in ask.values:
+                raise VenueError(400, -1106, f"Parameter '{name}' sent when not required.")
         terms.time_in_force = GTC
     terms.is_reduce_only = ask.flag("reduceOnly")
     mode = words.SELF_TRADES.get(ask.values.get("selfTradePreventionMode", "EXPIRE_MAKER"))

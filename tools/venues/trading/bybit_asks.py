@@ -184,6 +184,10 @@ def _new(trading: BybitTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item
     if not isinstance(reduces, bool):
         raise wrong("reduceOnly")
     terms.is_reduce_only = reduces and not listing.is_spot
+    self_trade = words.SELF_TRADES.get(_text(arg, "smpType") or "None")
+    if self_trade is None:
+        raise wrong("smpType")
+    terms.self_trade = int(self_trade)
     terms.client_id = _text(arg, "orderLinkId") or secrets.token_hex(11)
     if not LINK_ID.match(terms.client_id):
         raise wrong("orderLinkId")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 
+from exec.simulator.meeting import SelfTrade
 from tools.venues.trading.accounts import Account, Holding
 from tools.venues.trading.terms import (
     FOK,
@@ -36,6 +37,14 @@ SIDES = {"Buy": 1, "Sell": 2}
 SIDE_TEXTS = {number: text for text, number in SIDES.items()}
 TIMES_IN_FORCE = {"GTC": GTC, "IOC": IOC, "FOK": FOK, "PostOnly": GTC}
 TIME_TEXTS = {GTC: "GTC", IOC: "IOC", FOK: "FOK"}
+#: "Enums Definitions / smpType".
+SELF_TRADES = {
+    "None": SelfTrade.ALLOW,
+    "CancelMaker": SelfTrade.EXPIRE_MAKER,
+    "CancelTaker": SelfTrade.EXPIRE_TAKER,
+    "CancelBoth": SelfTrade.EXPIRE_BOTH,
+}
+SELF_TRADE_TEXTS = {int(mode): text for text, mode in SELF_TRADES.items()}
 #: Why an order ended → (cancelType, rejectReason).
 ENDS: dict[Why, tuple[str, str]] = {
     Why.USER: ("CancelByUser", "EC_PerCancelRequest"),
@@ -134,8 +143,9 @@ def order_row(order: VenueOrder, listing: Listing) -> Row:
         "cumExecValue": to_text(listing.e8(order.filled_raw), 8), "cumExecFee": to_text(fee, 8),
         "avgPrice": f"{average:.{listing.price_decimals + 4}f}" if order.filled else "",
         "positionIdx": 0, "blockTradeId": "", "orderIv": "", "stopOrderType": "", "triggerPrice": "",
-        "takeProfit": "", "stopLoss": "", "closeOnTrigger": False, "smpType": "None", "smpGroup": 0,
-        "smpOrderId": "", "isLeverage": "0" if listing.is_spot else "",
+        "takeProfit": "", "stopLoss": "", "closeOnTrigger": False, "smpGroup": 0, "smpOrderId": "",
+        "smpType": SELF_TRADE_TEXTS.get(terms.self_trade, "None"),
+        "isLeverage": "0" if listing.is_spot else "",
         "createType": "CreateByLiq" if is_liquidated(order) else "CreateByUser",
         "createdTime": str(order.created_ms), "updatedTime": str(order.updated_ms),
     }  # fmt: skip

@@ -110,7 +110,6 @@ class Exchange:
         self._ended_capacity = ended_capacity
         self.fill_count = 0
         self.next_order_id = first_id
-        self._numbered = {one.number: one for one in self.listings.values()}
         self._simulator = Simulator(self._on_report, first_trade_id=first_id, ended_capacity=1)
         for one in self.listings.values():
             self._simulator.add_instrument(

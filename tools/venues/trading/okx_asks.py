@@ -48,11 +48,6 @@ TYPES: dict[str, tuple[int, int, bool]] = {
     "ioc": (LIMIT, IOC, False),
     "fok": (LIMIT, FOK, False),
 }
-SELF_TRADES = {
-    "cancel_maker": SelfTrade.EXPIRE_MAKER,
-    "cancel_taker": SelfTrade.EXPIRE_TAKER,
-    "cancel_both": SelfTrade.EXPIRE_BOTH,
-}
 
 
 class VenueError(Exception):
@@ -201,7 +196,7 @@ def _new(trading: OkxTrading, key: ApiKey, listing: Listing, arg: Arg) -> Item:
         terms.is_reduce_only = True
     elif reduces not in (False, "false", ""):
         raise wrong("reduceOnly")
-    terms.self_trade = int(SELF_TRADES.get(_text(arg, "stpMode"), SelfTrade.EXPIRE_MAKER))
+    terms.self_trade = int(words.SELF_TRADES.get(_text(arg, "stpMode"), SelfTrade.EXPIRE_MAKER))
     terms.client_id = _text(arg, "clOrdId") or secrets.token_hex(11)
     if not CLIENT_ID.match(terms.client_id):
         raise wrong("clOrdId")

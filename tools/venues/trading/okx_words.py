@@ -6,6 +6,7 @@ details", "GET / Transaction details", "GET / Positions", "GET / Balance", "Erro
 
 from __future__ import annotations
 
+from exec.simulator.meeting import SelfTrade
 from tools.venues.trading.accounts import Account, Holding
 from tools.venues.trading.terms import (
     FOK,
@@ -27,6 +28,13 @@ Row = dict[str, object]
 
 SIDES = {"buy": 1, "sell": 2}
 SIDE_TEXTS = {number: text for text, number in SIDES.items()}
+#: "WS / Place order": stpMode.
+SELF_TRADES = {
+    "cancel_maker": SelfTrade.EXPIRE_MAKER,
+    "cancel_taker": SelfTrade.EXPIRE_TAKER,
+    "cancel_both": SelfTrade.EXPIRE_BOTH,
+}
+SELF_TRADE_TEXTS = {int(mode): text for text, mode in SELF_TRADES.items()}
 STATES = {
     Status.NEW: "live",
     Status.PARTIALLY_FILLED: "partially_filled",
@@ -117,7 +125,8 @@ def order_row(order: VenueOrder, listing: Listing) -> Row:
         "reduceOnly": "true" if order.terms.is_reduce_only else "false",
         "cancelSource": "" if order.is_open or order.status is Status.FILLED
         else CANCEL_SOURCES.get(order.why, "0"),
-        "stpMode": "cancel_maker", "uTime": str(order.updated_ms), "cTime": str(order.created_ms),
+        "stpMode": SELF_TRADE_TEXTS.get(order.terms.self_trade, "cancel_maker"),
+        "uTime": str(order.updated_ms), "cTime": str(order.created_ms),
     }  # fmt: skip
 
 
