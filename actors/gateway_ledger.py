@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from actors.errors import ActorError
+from actors.journals import DigestJournal
 from actors.runtime.host import Host
 from actors.runtime.standby import FOLLOWED
 from exec.checkpoint import LedgerFollower, starting_point
@@ -15,7 +17,30 @@ from exec.recovery import Recovered, recover
 from exec.venue_sessions import VenueSessions
 from risk.exposure import ExposureBook
 from shm.instruments import InstrumentTable
+from shm.journal import Journal
 from shm.records import ReportRecord
+
+
+def journal_directory(host: Host) -> Path | None:
+    """Where the gateway of a worker keeps its journal; None = there is no state directory."""
+    state_dir = host.spec.state_dir
+    return Path(state_dir) / f"journal-{host.spec.slot}" if state_dir else None
+
+
+def open_journal(host: Host, file_bytes: int) -> Journal | DigestJournal:
+    """Open the journal of a worker's gateway; on a virtual clock, without a directory, a digest does.
+
+    Raises:
+        ActorError: a live gateway has no state directory.
+        JournalError: see `Journal.open`.
+    """
+    directory = journal_directory(host)
+    if directory is None:
+        if not host.scheduler.is_virtual:
+            raise ActorError("order_gateway: no state directory for the journal")
+        return DigestJournal()
+    directory.mkdir(parents=True, exist_ok=True)
+    return Journal.open(directory, host.spec.instance, host.spec.epoch, file_bytes=file_bytes)
 
 
 class GatewayLedger:

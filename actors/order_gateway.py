@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from actors.correlation_watch import CorrelationWatch
 from actors.errors import ActorError
-from actors.gateway_ledger import GatewayLedger
+from actors.gateway_ledger import GatewayLedger, journal_directory, open_journal
 from actors.gateway_settings import OrderGatewaySettings
 from actors.halt_care import HaltCare
-from actors.journals import DigestJournal
 from actors.order_end import settle_orders
+from actors.order_lane import Lane
 from actors.order_rehearsal import OrderRehearsal
 from actors.paper_orders import PaperOrders
 from actors.position_board import PositionBoard
@@ -37,6 +36,7 @@ from exec.recovery import Recovered
 from exec.report import COUNTER_NAMES, DENIED_COUNTER, counters_of
 from exec.session import OrderSession
 from risk.gate import Gate
+from shm.control import WorkerSlot
 from shm.enums import (
     IntentKind,
     JournalKind,
@@ -49,7 +49,6 @@ from shm.enums import (
 )
 from shm.errors import JournalError
 from shm.instruments import Instrument
-from shm.journal import Journal
 from shm.records import IntentRecord, MarketRecord, ReportRecord
 from shm.spsc import Producer
 
@@ -84,7 +83,7 @@ class OrderGateway(Actor):
         self._slot = host.spec.slot
         self._ledger = GatewayLedger(host, self._on_report)
         self.exposures = self._ledger.exposures
-        self.journal = self._open_journal()
+        self.journal = open_journal(host, self.config.journal_file_bytes)
         self.entries = EntryWriter(self.journal)
         self.oms = self._ledger.oms
         self.desk: PaperOrders | VenueOrders
@@ -103,6 +102,7 @@ class OrderGateway(Actor):
         )
         self.gate.generation = host.spec.generation
         self.correlation = CorrelationWatch(context, self.gate, self.exposures, self.config)
+        self._owners: dict[int, WorkerSlot] = {}  # of the slabs whose certificates were cited
         self._producers: dict[int, Producer] = {}
         self._unsent: dict[int, deque[bytes]] = {}
         self._has_unsent = False
@@ -139,20 +139,6 @@ class OrderGateway(Actor):
 
     # ---- start ----------------------------------------------------------------------------------
 
-    def _journal_directory(self) -> Path | None:
-        state_dir = self._host.spec.state_dir
-        return Path(state_dir) / f"journal-{self._slot}" if state_dir else None
-
-    def _open_journal(self) -> Journal | DigestJournal:
-        directory = self._journal_directory()
-        if directory is None:
-            if not self._host.scheduler.is_virtual:
-                raise ActorError("order_gateway: no state directory for the journal")
-            return DigestJournal()
-        spec = self._host.spec
-        directory.mkdir(parents=True, exist_ok=True)
-        return Journal.open(directory, spec.instance, spec.epoch, file_bytes=self.config.journal_file_bytes)
-
     def on_attach(self) -> None:
         """Open the intent ring of every strategy worker and the report ring back."""
         host = self._host
@@ -178,14 +164,15 @@ class OrderGateway(Actor):
         """
         if reason == "start" and self.journal.sequence:
             raise ActorError(
-                f"order_gateway: {self._journal_directory()} holds {self.journal.sequence} entries of epoch "
-                f"{self._host.spec.epoch}, which only begins: move them away, or put the epoch file right"
+                f"order_gateway: {journal_directory(self._host)} holds {self.journal.sequence} entries of "
+                f"epoch {self._host.spec.epoch}, which only begins: move them away, "
+                "or put the epoch file right"
             )
         now = self.context.now_ns()
-        self.recovered = self._ledger.recover(self._journal_directory(), now, self._restore_counts)
+        self.recovered = self._ledger.recover(journal_directory(self._host), now, self._restore_counts)
         self.desk = self._make_desk()
         self.session = self.desk.session
-        self._rehearsal = OrderRehearsal(self.context, self.gate, self.config, self.session)
+        self._rehearsal = OrderRehearsal(self.context, self.gate, self.config, self.session, self._on_intent)
         self._list_instruments()
         self._recovered_orders.inc(self.oms.open_count)
         self.desk.resume(self.recovered, self.entries, self.context.now_ns, now)
@@ -234,52 +221,61 @@ class OrderGateway(Actor):
         host = self._host
         for slot in host.spec.strategies:
             ring = host.inbound(names.intents_name(slot, self._slot), SegmentKind.INTENT_RING)
-            host.add_source(IntentSource(host.consumer(ring), ORDER_INTENTS, self._on_intent, slot))
+            lane = Lane(
+                slot=slot,
+                consumed=self.recovered.consumed.get(slot, 0),
+                judge=self.gate.check,
+                oms=self.oms,
+                session=self.session,
+                entries=self.entries,
+                intent_ns=self._intent_ns,
+                gate_ns=self._gate_ns,
+            )
+            host.add_source(IntentSource(host.consumer(ring), ORDER_INTENTS, self._on_intent, lane))
 
     def _is_alive(self, slot: int) -> bool:
-        return self._host.control.slot(slot).state in PUBLISHES
+        owner = self._owners.get(slot)
+        if owner is None:
+            owner = self._owners[slot] = self._host.control.slot(slot)
+        return owner.state in PUBLISHES
 
     # ---- intents --------------------------------------------------------------------------------
 
-    def _on_intent(self, from_slot: int, sequence: int, intent: IntentRecord) -> None:
+    def _on_intent(self, lane: Lane, sequence: int, intent: IntentRecord) -> None:
         """Gate, journal and carry out one intent; the ring's position moves on after this returns."""
-        if sequence <= self.recovered.consumed.get(from_slot, 0):
+        if sequence <= lane.consumed:
             self._skipped.inc(1)  # journaled by the process before this one
             return
         if intent.instrument_id >= self._listed:
             self._list_instruments()  # its strategy saw the listing first
-        now_ns = self.context.now_ns
+        now_ns = self._host.clock.now_ns
         now = now_ns()
-        self._intent_ns.record(now - intent.decide_ns)
-        reason = self.gate.check(intent, now)
+        reason = lane.judge(intent, now)
         gate_ns = now_ns()
-        self._gate_ns.record(gate_ns - now)
         kind = intent.kind
-        if not reason and kind in _SENDS:
-            reason = self._check_own(intent.flags, gate_ns)
-        if kind == _MASS_STATUS:
+        if kind in _SENDS:
+            reason = reason or self._check_own(intent.flags, gate_ns)
+            if self._journal_error:
+                # Not journaled: what room is left belongs to the orders that are out.
+                lane.oms.deny(intent, reason, gate_ns)
+                return
+            if lane.is_real and not reason:
+                self.desk.before_order(intent.instrument_id, gate_ns)
+        elif kind == _MASS_STATUS:
             self._watch_workers(gate_ns)  # a reborn worker asks: its predecessor's orders go first
-        if self._journal_error and kind in _SENDS:
-            # Not journaled: what room is left belongs to the orders that are out.
-            self.oms.deny(intent, reason, gate_ns)
-            return
-        if not reason and kind in _SENDS:
-            self._rehearsal.seen(intent, gate_ns)
-            self.desk.before_order(intent.instrument_id, gate_ns)
+        # By place: names would cost a tenth of the whole call.
         order = process_intent(
-            intent,
-            reason,
-            ring_sequence=sequence,
-            from_slot=from_slot,
-            oms=self.oms,
-            session=self.session,
-            entries=self.entries,
-            clock=now_ns,
-            now_ns=gate_ns,
+            intent, reason, sequence, lane.slot, lane.oms, lane.session, lane.entries, now_ns, gate_ns
         )
-        if order is not None and self.config.mode == "paper":
-            self._on_wire(intent.frame_ns, gate_ns)  # a venue's desk tells it when the bytes have left
-        self.board.touch(intent.instrument_id)
+        # The order is on its way: what need not come before it comes now.
+        lane.intent_ns.record(now - intent.decide_ns)
+        lane.gate_ns.record(gate_ns - now)
+        if lane.is_real:
+            if order is not None:
+                if self.config.mode == "paper":
+                    self._on_wire(intent.frame_ns, gate_ns)  # a venue's desk tells it when bytes have left
+                self._rehearsal.seen(intent, gate_ns)
+            self.board.touch(intent.instrument_id)
 
     def _check_own(self, flags: int, now_ns: int) -> Reason:
         """What only the gateway knows: a stop is under way, the journal is full, no sentinel stands by."""

@@ -9,7 +9,6 @@ from shm.records import IntentRecord
 def process_intent(
     intent: IntentRecord,
     reason: int,
-    *,
     ring_sequence: int,
     from_slot: int,
     oms: Oms,

@@ -25,7 +25,7 @@ cdef int _NOT_RECEIVED = int(Reason.NOT_RECEIVED)
 
 
 def process_intent(
-    IntentRecord intent not None, int reason, *, ring_sequence, from_slot, Oms oms not None, session,
+    IntentRecord intent not None, int reason, ring_sequence, from_slot, Oms oms not None, session,
     OrderEntries entries not None, clock, int64_t now_ns,
 ):
     """Carry out one intent after the gate's verdict.

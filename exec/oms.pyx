@@ -62,12 +62,9 @@ cdef class Oms(ReportApplier):
         """
         if intent.client_order_id in self._by_id:
             raise OrderError(f"client order id {intent.client_order_id:#x} is in use")
-        cdef Order order = Order(
-            intent.client_order_id,
-            intent.instrument_id,
-            intent.side,
-            intent.price_units,
-            intent.quantity_units,
+        cdef Order order = Order.__new__(Order)
+        order.begin(
+            intent.client_order_id, intent.instrument_id, intent.side, intent.price_units, intent.quantity_units
         )
         order.order_type = intent.order_type
         order.time_in_force = intent.time_in_force

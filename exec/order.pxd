@@ -54,6 +54,9 @@ cdef class Order:
     # None = only the id it was placed under: orders by the hundred thousand are no work for the collector.
     cdef list _aliases
     cdef public object trade_ids
+    cdef int begin(
+        self, uint64_t client_order_id, uint32_t instrument_id, int side, int64_t price_units, int64_t order_units
+    ) except -1
     cpdef int working_status(self)
     cpdef bint has_new_terms(self, int64_t price_units, int64_t units)
     cpdef take_terms(self, int64_t price_units, int64_t units)

@@ -8,7 +8,7 @@ Epoch and incarnation wrap in their bits; within the venue's memory of an id tha
 """
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from typing import NamedTuple
 
@@ -90,6 +90,11 @@ cdef class Order:
     """
 
     def __init__(self, client_order_id, instrument_id, int side, int64_t price_units, int64_t order_units):
+        self.begin(client_order_id, instrument_id, side, price_units, order_units)
+
+    cdef int begin(
+        self, uint64_t client_order_id, uint32_t instrument_id, int side, int64_t price_units, int64_t order_units
+    ) except -1:
         # Everything else begins at zero.
         self.client_order_id = self.root_client_order_id = client_order_id
         self.instrument_id = instrument_id
@@ -100,6 +105,7 @@ cdef class Order:
         self.status = _PENDING_NEW
         self.request_status = _NO_REQUEST
         self.reserved_product = self.fill_product = 0
+        return 0
 
     @property
     def aliases(self):

@@ -79,9 +79,7 @@ class PaperSession(OrderSession):
 
     def new(self, order: Order, now_ns: int) -> None:
         """Send a new order; its terms are taken now."""
-        self._queue_command(
-            now_ns,
-            self._order_arrives,
+        terms = (
             order.root_client_order_id,
             order.instrument_id,
             order.side,
@@ -91,26 +89,32 @@ class PaperSession(OrderSession):
             order.time_in_force,
             order.flags,
         )
+        self._queue_command(now_ns, self._order_arrives, terms)
 
     def cancel(self, order: Order, now_ns: int) -> None:
         """Send a cancel."""
         key = order.root_client_order_id
-        self._queue_command(now_ns, self.simulator.cancel, key, order.instrument_id, order.side)
+        self._queue_command(now_ns, self.simulator.cancel, (key, order.instrument_id, order.side))
 
     def replace(self, order: Order, now_ns: int) -> None:
         """Send a replace; the venue keeps the id the order was placed under."""
-        key = order.root_client_order_id
-        terms = (order.new_price_units, order.new_units)
-        self._queue_command(now_ns, self.simulator.replace, key, order.instrument_id, order.side, *terms)
+        terms = (
+            order.root_client_order_id,
+            order.instrument_id,
+            order.side,
+            order.new_price_units,
+            order.new_units,
+        )
+        self._queue_command(now_ns, self.simulator.replace, terms)
 
     def mass_cancel(self, now_ns: int, instrument_id: int | None = None) -> None:
         """Send one cancel for everything (of an instrument)."""
-        self._queue_command(now_ns, self._mass_cancel_arrives, instrument_id)
+        self._queue_command(now_ns, self._mass_cancel_arrives, (instrument_id,))
 
     def query(self, order: Order, now_ns: int) -> None:
         """Ask what became of an order."""
         key = order.root_client_order_id
-        self._queue_command(now_ns, self.simulator.query, key, order.instrument_id, order.side)
+        self._queue_command(now_ns, self.simulator.query, (key, order.instrument_id, order.side))
 
     # ---- market data -----------------------------------------------------------------------------
 
@@ -235,7 +239,7 @@ class PaperSession(OrderSession):
     def _mass_cancel_arrives(self, instrument_id: int | None, now_ns: int) -> None:
         self.simulator.mass_cancel(now_ns, instrument_id)
 
-    def _queue_command(self, now_ns: int, call: Callable[..., None], *args: Any) -> None:
+    def _queue_command(self, now_ns: int, call: Callable[..., None], args: tuple[Any, ...]) -> None:
         if not self.is_connected:
             raise SessionError("the paper session is not connected")
         due = now_ns + self._entry.draw_ns()

@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, cdivision=True
 """Exact money from integers: realized and unrealized PnL and fees in 10^-8 of the settlement currency.
 
 Everything is kept as a *product* (a Python int, so 128 bits and more never overflow) and converted to
@@ -13,7 +13,14 @@ Formulas: the venues' own for USDT- and coin-margined futures (linear: (exit - e
 (1/entry - 1/exit) * size * multiplier).
 """
 
+from cpython.long cimport PyLong_AsLongLongAndOverflow
+from libc.stdint cimport INT64_MAX
+
 from math import gcd
+
+cdef extern from *:
+    # Products of two 64-bit numbers; every compiler for 64-bit Linux has it.
+    ctypedef unsigned long long uint128 "unsigned __int128"
 
 INVERSE_SCALE = 10**24
 cdef object _E8 = 10**8
@@ -65,6 +72,20 @@ cdef class Valuation:
         Rounded up because limits are compared with it.
         """
         cdef object base = quantity_units if self.is_inverse else product
+        cdef int is_large = 0, is_large_too = 0, is_large_base = 0
+        cdef long long small = PyLong_AsLongLongAndOverflow(base, &is_large_base)
+        cdef long long numerator = PyLong_AsLongLongAndOverflow(self.value_numerator, &is_large)
+        cdef long long denominator = PyLong_AsLongLongAndOverflow(self.value_denominator, &is_large_too)
+        cdef uint128 wide
+        if not (is_large or is_large_too or is_large_base):
+            # The gate asks for this with every order; what fits into registers takes a tenth of the time.
+            wide = <unsigned long long> small if small >= 0 else 0 - <unsigned long long> small
+            wide *= <unsigned long long> numerator
+            if denominator != 1:
+                wide += <unsigned long long> denominator - 1
+                wide //= <unsigned long long> denominator
+            if wide <= <unsigned long long> INT64_MAX:
+                return <long long> wide
         return -(-abs(base) * self.value_numerator // self.value_denominator)
 
 

@@ -23,6 +23,8 @@ HEADER = struct.Struct("<IIQ112x")
 ROW = struct.Struct("<IHBBBBBBB3xqqqqqqqqI4x32s32s16s16s16s56x")
 COUNT_OFFSET = 8
 STATUS_OFFSET = 7
+_STATUS_AT = HEADER.size + STATUS_OFFSET
+_ROW_BYTES = ROW.size
 
 CAPACITY_MAX = 1 << 20
 VENUES_MAX = 32
@@ -232,7 +234,7 @@ class InstrumentTable:
             self._check(instrument_id)
             self._parse()
         row = self._rows[instrument_id]
-        status = self._view[self._offset(instrument_id) + STATUS_OFFSET]
+        status = self._view[_STATUS_AT + instrument_id * _ROW_BYTES]  # asked for with every order
         if row.status != status:
             row = self._rows[instrument_id] = replace(row, status=status)
         return row

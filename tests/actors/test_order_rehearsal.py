@@ -10,9 +10,11 @@ import pytest
 
 from actors import order_rehearsal
 from actors.gateway_settings import OrderGatewaySettings
+from actors.order_lane import Lane
 from actors.order_rehearsal import LASTS_NS, OrderRehearsal, SelfTalk
 from engine.config import Config
 from engine.topology import gateway_settings
+from exec.flow import process_intent
 from exec.venue_sessions import VenueSessions
 from shm.enums import IntentKind
 from shm.records import IntentRecord
@@ -28,8 +30,11 @@ class FakeContext:
     def __init__(self, desk: Desk, *, is_virtual: bool = False) -> None:
         self.now = NOW
         self.due: list[tuple[int, Callable[[], None]]] = []
+        self.drained: list[int] = []
+        self.waits = 0  # so many looks from now on find something real
         self.host = SimpleNamespace(
-            mailbox=SimpleNamespace(spin_ns=0),
+            mailbox=SimpleNamespace(spin_ns=0, has_pending=self.has_pending),
+            drain=lambda: self.drained.append(self.now),
             scheduler=SimpleNamespace(is_virtual=is_virtual),
             instruments=desk.table,
             spec=SimpleNamespace(epoch=7),
@@ -39,6 +44,10 @@ class FakeContext:
         return self.now
 
     utc_ns = now_ns
+
+    def has_pending(self) -> bool:
+        self.waits -= self.waits > 0
+        return self.waits > 0
 
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> None:
         self.due.append((self.now + delay_ns, call))
@@ -67,11 +76,28 @@ class Watched(Desk):
             return gate.rehearse(intent, now_ns)
 
         self.watched: Any = SimpleNamespace(rehearse=rehearse)
+        self.lanes: list[Lane] = []
+
+    def take(self, lane: Lane, sequence: int, intent: IntentRecord) -> None:
+        """What the gateway does with an intent, in short."""
+        self.lanes.append(lane)
+        now_ns = intent.decide_ns
+        process_intent(
+            intent,
+            lane.judge(intent, now_ns),
+            sequence,
+            lane.slot,
+            lane.oms,
+            lane.session,
+            lane.entries,
+            lambda: now_ns,
+            now_ns,
+        )
 
 
 def make(context: Any, desk: Watched, session: Any = None, **config: int) -> OrderRehearsal:
     settings = OrderGatewaySettings(**({"rehearse_ns": EVERY_NS, "spin_ns": 5} | config))  # type: ignore[arg-type]
-    return OrderRehearsal(context, desk.watched, settings, session)
+    return OrderRehearsal(context, desk.watched, settings, session, desk.take)
 
 
 def test_it_begins_with_an_order_and_ends_a_second_behind_the_last() -> None:
@@ -94,6 +120,19 @@ def test_it_begins_with_an_order_and_ends_a_second_behind_the_last() -> None:
     assert not context.due, "nothing runs in an idle gateway"
     rehearsal.seen(replace, context.now)
     assert len(context.due) == 1, "the next order begins anew"
+
+
+def test_none_begins_while_something_real_waits_and_each_comes_with_a_duty_cycle() -> None:
+    desk = Watched()
+    context = FakeContext(desk)
+    rehearsal = make(context, desk)
+    rehearsal.seen(desk.intent(), NOW)
+    context.waits = 4
+    context.run(NOW + 3 * EVERY_NS)
+    assert not desk.rehearsed and not context.drained
+    context.run(NOW + 8 * EVERY_NS)
+    assert len(desk.rehearsed) == len(context.drained) == 5
+    assert not any(lane.is_real for lane in desk.lanes)
 
 
 @pytest.mark.parametrize(("is_virtual", "every_ns"), [(True, EVERY_NS), (False, 0)])
@@ -127,6 +166,7 @@ def test_at_a_venue_a_frame_is_sent_to_ourselves_and_none_to_the_venue(
     context.run(NOW + 300 * EVERY_NS)
     rehearsal.close()
     assert len(said) == len(desk.rehearsed) >= 299
+    assert min(said) > 200, "as long as an order"
     assert rig.venue.methods == methods
     context.run(context.now + EVERY_NS)
     assert not context.due, "closed"

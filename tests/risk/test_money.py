@@ -16,6 +16,7 @@ from risk.pnl import Valuation, round_half_even
 from risk.positions import FillPosition
 from risk.rate import OrderRate
 from shm.enums import Side, TradingState
+from shm.instruments import Instrument
 from shm.units import notional_e8
 from tests.exec.scene import inverse, linear
 
@@ -73,6 +74,21 @@ def test_average_cost_of_a_reduced_and_a_flipped_position() -> None:
     assert position.quantity_units == -10 and position.average_price_units == 1000
     assert position.realized_product == 500 - 15 * 50 and position.fees_e8 == 8
     assert position.unrealized_e8(900) == 1000 * 1000 and position.realized_e8 == -250 * 1000
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(-(2**70), 2**70) | st.sampled_from([2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 0, -1]),
+    st.sampled_from([1, 3, 10**10, 10**11, 2**62]),
+    st.integers(0, 12),
+)
+def test_exposure_is_the_same_in_registers_and_beyond_them(base: int, multiplier: int, decimals: int) -> None:
+    row = Instrument(
+        venue_id=1, symbol="A", price_exponent=decimals, quantity_exponent=decimals,
+        tick_size=1, lot_size=1, multiplier=multiplier,
+    )  # fmt: skip
+    exact = Fraction(abs(base) * multiplier * 10**8, 10 ** (2 * decimals))
+    assert Valuation(row).exposure_e8(base, 1) == -(-exact.numerator // exact.denominator)
 
 
 @settings(max_examples=100, deadline=None)

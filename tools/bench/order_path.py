@@ -128,15 +128,7 @@ class OrderPath:
         now = now_ns()
         self.last_reason = self.gate.check(intent, now)
         process_intent(
-            intent,
-            self.last_reason,
-            ring_sequence=sequence,
-            from_slot=from_slot,
-            oms=self.oms,
-            session=self.session,
-            entries=self.entries,
-            clock=now_ns,
-            now_ns=now,
+            intent, self.last_reason, sequence, from_slot, self.oms, self.session, self.entries, now_ns, now
         )
 
     def _on_report(self, report: ReportRecord) -> None:

@@ -119,17 +119,7 @@ class OrderWire:
 
     def take(self, intent: IntentRecord) -> None:
         """Carry out an intent that the gate let pass."""
-        process_intent(
-            intent,
-            0,
-            ring_sequence=self.orders,
-            from_slot=3,
-            oms=self.oms,
-            session=self.sessions,
-            entries=self.entries,
-            clock=now_ns,
-            now_ns=now_ns(),
-        )
+        process_intent(intent, 0, self.orders, 3, self.oms, self.sessions, self.entries, now_ns, now_ns())
 
     def end(self, intents: Sequence[IntentRecord]) -> None:
         """Bring orders to their end, in nobody's time."""

@@ -34,6 +34,7 @@ GATE_COUNT, SUBMIT_COUNT, HALT_COUNT = 50_000, 5_000, 200
 OPEN_RATE, OPEN_COUNT = 1_000, 4_000
 FLOOD_COUNT, FLOOD_WINDOW = 40_000, 32
 VENUE_COUNT, VENUE_WINDOW, VENUE_RATE, VENUE_OPEN_COUNT = 4_000, 32, 200, 1_000
+SPIN_US = 10_000
 ORDERS_PER_S, GATE_NS, WIRE_NS, ACK_NS, PEER_TIMES = 20_000, 10_000, 100_000, 5_000_000, 10
 CLI = "import sys; from tools.cli import main; sys.exit(main())"
 CONFIG = """[engine]
@@ -62,13 +63,16 @@ realtime_required = false
 kind = "off"
 [orders]
 mode = "{mode}"
+spin_us = {spin_us}
 """
 NOTES = (
     "gate: one full check of an order that passes, in a loop; paper_gate: a running gateway's own histogram",
     "submit, one process: from the strategy's call until the session has it: ring, gate, OMS, journal",
     f"wire_*: from verdict to request: warm, cold (caches swept before each), {GATHERED} of a cycle gathered",
     f"{WOKEN}: a sleeping real-time reader writes ready frames to a socket whose reader sleeps",
-    "gateway runs: placement spread, [machine] realtime = 10 where the system allows it, no store",
+    "venue: its floor is taken between its runs",
+    f"spinning_*: as venue, with orders.spin_us = {SPIN_US:,}: the gateway does not sleep",
+    "gateway runs: placement spread, machine.realtime = 10 where the system allows it, no store",
     "an order of a flood is placed, acknowledged and canceled: two intents and two reports",
     f"paper, open loop: {OPEN_RATE} orders/s, each counted from when it was due until its report was read",
     "processor: share of one core during the flood (the venue: in its life); who is near 100 % is the limit",
@@ -96,7 +100,7 @@ def percentiles(name: str, metric: str, runs: Sequence[paths.Times]) -> list[Mea
 
 def in_process(runs: int, count: int, cores: tuple[int, int]) -> list[Measurement]:
     """The gate, the submit path, the way to each venue's request, the halt word and the floors."""
-    gates, calls, submits, wires, woken = [], [], [], [], []
+    gates, calls, submits, wires = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for run in range(runs):
             path = paths.OrderPath(Path(folder) / str(run))
@@ -107,7 +111,6 @@ def in_process(runs: int, count: int, cores: tuple[int, int]) -> list[Measuremen
             finally:
                 path.close()
             wires.append(paths.wire_floor(count, 2_000, cores))
-            woken.append(paths.woken_floor(max(count // 5, 50), VENUE_RATE, cores))
         sends = measure_wires(Path(folder), runs, count)
         halts = [paths.halt_times(Path(folder) / f"halt-{run}", HALT_COUNT, cores[1]) for run in range(runs)]
     return [
@@ -115,7 +118,6 @@ def in_process(runs: int, count: int, cores: tuple[int, int]) -> list[Measuremen
         *percentiles(CALL, "gate_ns", calls),
         *percentiles(OURS, "submit_ns", submits),
         *percentiles(WIRE, "decided_to_sent_ns", wires),
-        *percentiles(WOKEN, "venue_decided_to_sent_ns", woken),
         *sends,
         *percentiles(OURS, "halt_to_refusal_ns", halts),
     ]
@@ -137,7 +139,7 @@ def engine_run(folder: Path, limit_s: float = 60.0, **values: Any) -> tuple[dict
     """
     target, config = folder / "flood.json", folder / "orders.toml"
     target.unlink(missing_ok=True)
-    config.write_text(CONFIG.format(path=target, **values))
+    config.write_text(CONFIG.format(path=target, **({"spin_us": 0} | values)))
     arguments = [
         sys.executable, "-P", "-c", CLI, "run", str(config), "--duration", str(limit_s),
         "--state", str(folder), "--json",
@@ -210,14 +212,31 @@ def with_paper(
 def with_venue(
     runs: int, core: int, folder: Path, progress: Progress, counts: tuple[int, int]
 ) -> list[Measurement]:
-    """The same with orders sent to a simulated venue on loopback."""
-    flood, timed = [], []
+    """The same with orders sent to a simulated venue on loopback, and the floor of that in between."""
+    flood, timed, spinning, woken = [], [], [], []
     for run in range(runs):
         progress(f"gateway with a loopback venue, run {run + 1}")
         common: dict[str, Any] = {"adapter": DEFAULT_VENUE, "core": core, "mode": "venue"}
         flood.append(engine_run(folder, rate=0, count=counts[0], window=VENUE_WINDOW, **common)[0])
-        timed.append(engine_run(folder, rate=VENUE_RATE, count=counts[1], window=0, **common)[0])
-    return [*rates("venue", flood), *engine_rows("venue", timed, (*HOPS, "decided_to_acknowledged"))]
+        common |= {"rate": VENUE_RATE, "count": counts[1], "window": 0}
+        timed.append(engine_run(folder, **common)[0])
+        woken.append(floor_beside(core, counts[1]))
+        spinning.append(engine_run(folder, spin_us=SPIN_US, **common)[0])
+    return [
+        *rates("venue", flood),
+        *engine_rows("venue", timed, (*HOPS, "decided_to_acknowledged")),
+        *engine_rows("spinning", spinning, ("decided_to_gated", "gated_to_sent", "decided_to_sent")),
+        *percentiles(WOKEN, "venue_decided_to_sent_ns", woken),
+    ]
+
+
+def floor_beside(core: int, count: int) -> paths.Times:
+    """`order_path.woken_floor`, on the cores that the runs before and behind it have."""
+    cores = os.sched_getaffinity(0)
+    try:
+        return paths.woken_floor(count, VENUE_RATE, (core, max(cores)))
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 # ---- the peer ------------------------------------------------------------------------------------
@@ -257,6 +276,10 @@ def goals_of(results: Sequence[Measurement]) -> list[Goal]:
             "intent → bytes written to the venue's socket p99, ns",
             ours.get("venue_decided_to_sent_ns_p99"), WIRE_NS, at_least=False,
             floor=floor.get("venue_decided_to_sent_ns_p99"),
+        ),
+        Goal(
+            "the same while the gateway spins p99, ns",
+            ours.get("spinning_decided_to_sent_ns_p99"), WIRE_NS, at_least=False, floor=wire,
         ),
         Goal(
             "intent → ack of the loopback venue p99, ns",
