@@ -50,6 +50,11 @@ class Measures:
             except (JournalError, OSError) as error:
                 self._failed(error)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a journal: a run without a state directory has none."""
+        return self._journal is not None
+
     def slippage(self, context: Context, order: OrderSlippage) -> None:
         """Journal what an order cost; a disk that is full loses it, and is told once."""
         journal = self._journal
@@ -70,7 +75,7 @@ class Measures:
 
         Args:
             context: of the actor that decided.
-            what: "STYLE" or "ROUTE".
+            what: "STYLE", "ROUTE" or "QUOTE".
             order_id: client order id.
             data: JSON-ready; amounts with their unit in the name.
         """

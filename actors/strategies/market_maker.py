@@ -18,6 +18,7 @@ from actors.errors import SettingsError
 from actors.runtime.context import Context, WorkingOrder
 from actors.runtime.settings import read_settings
 from actors.strategies.base import Strategy, quantity_of
+from actors.strategies.quotes import QuoteRecord, Terms, quote_targets
 from shm.enums import BookState, OrderFlags, ReportKind, Side
 from shm.instruments import Instrument
 from shm.positions import Position
@@ -39,6 +40,8 @@ PULL_AGAIN_NS = 5_000_000
 _PAUSE_SHIFT_MAX = 6
 _VOLATILITY_SHIFT = 5
 _VOLATILITY_SCALE = 1024
+#: What `Terms` holds, until an order was sent by them: most books send none.
+_Terms = tuple[int, int, int, int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +98,6 @@ class MarketMakerSettings:
                 raise SettingsError(f"market_maker: setting {name!r} must be 1 or more")
         if self.requote not in ("replace", "cancel"):
             raise SettingsError('market_maker: setting \'requote\' must be "replace" or "cancel"')
-
-
-def quote_targets(
-    bid: int, ask: int, tick: int, half_spread: int, skew: int, improve: int
-) -> tuple[int, int]:
-    """Prices of both quotes.
-
-    Args:
-        bid: best bid, price_units.
-        ask: best ask, above the bid.
-        tick: tick_size.
-        half_spread: distance from the mid.
-        skew: shift of both against the inventory (positive when long: both move down).
-        improve: how far a quote may improve on the best price of its side.
-
-    Returns:
-        (bid target, ask target) on the tick grid: bid target < ask, ask target > bid, and apart.
-    """
-    twice_mid = bid + ask
-    low = (twice_mid - 2 * half_spread - 2 * skew) // 2
-    high = -((-(twice_mid + 2 * half_spread - 2 * skew)) // 2)
-    low = min(low, bid + improve, ask - tick)
-    high = max(high, ask - improve, bid + tick)
-    low -= low % tick
-    high += -high % tick
-    if low >= high:  # only after improving from both sides into a narrow spread
-        low = bid - bid % tick
-        high = ask + -ask % tick
-    return max(low, tick), high
 
 
 class Quote:
@@ -188,6 +162,7 @@ class MarketMaker(Strategy):
         self._volatility: dict[str, int] = {}
         self._refusals = context.counter("maker.refusals")
         self._pulls = context.counter("maker.pulls")
+        self._record = QuoteRecord(context)
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
@@ -271,33 +246,41 @@ class MarketMaker(Strategy):
         tick = maker.instrument.tick_size
         if not maker.quantity_units:
             maker.quantity_units = quantity_of(maker.instrument, config.quantity, config.order_notional, bid)
-        half = max(config.half_spread_ticks * tick, int(config.edge_bps * (bid + ask) / 20_000))
-        half += int(config.volatility_weight * maker.volatility / (2 * _VOLATILITY_SCALE))
-        skew = int(config.skew_ticks * tick * maker.inventory_units / maker.quantity_units)
-        low, high = quote_targets(bid, ask, tick, half, skew, config.improve_ticks * tick)
+        fixed = max(config.half_spread_ticks * tick, int(config.edge_bps * (bid + ask) / 20_000))
+        half = fixed + int(config.volatility_weight * maker.volatility / (2 * _VOLATILITY_SCALE))
+        inventory = maker.inventory_units
+        skew = int(config.skew_ticks * tick * inventory / maker.quantity_units)
+        improve = config.improve_ticks * tick
+        low, high = quote_targets(bid, ask, tick, half, skew, improve)
+        is_moved = self._record.is_on and (skew != 0 or half != fixed)
+        terms = (bid, ask, tick, fixed, half, skew, improve, inventory) if is_moved else None
         limit = config.max_inventory * maker.quantity_units
         now = self.context.now_ns()
-        self._place(maker, maker.bid, low, maker.inventory_units + maker.quantity_units <= limit, now)
-        self._place(maker, maker.ask, high, maker.inventory_units - maker.quantity_units >= -limit, now)
+        self._place(maker, maker.bid, low, inventory + maker.quantity_units <= limit, now, terms)
+        self._place(maker, maker.ask, high, inventory - maker.quantity_units >= -limit, now, terms)
 
-    def _place(self, maker: Maker, quote: Quote, price: int, is_wanted: bool, now: int) -> None:
+    def _place(
+        self, maker: Maker, quote: Quote, price: int, is_wanted: bool, now: int, terms: _Terms | None
+    ) -> None:
         context, config = self.context, self.config
         order = context.working.get(quote.order_id) if quote.order_id else None
+        flags = _POST_ONLY if config.post_only else 0
         if order is None:
             quote.order_id = 0
             if is_wanted and now >= quote.pause_until_ns:
-                flags = _POST_ONLY if config.post_only else 0
-                quote.order_id = (
-                    context.new_order(
-                        maker.instrument.instrument_id, quote.side, price, maker.quantity_units, flags=flags
-                    )
-                    or 0
+                instrument_id = maker.instrument.instrument_id
+                new_id = context.new_order(
+                    instrument_id, quote.side, price, maker.quantity_units, flags=flags
                 )
+                self._sent(maker, quote, new_id, price, terms)
             return
         if order.is_cancel_requested or order.replaces:
             return
         if not is_wanted:
-            context.cancel(order.client_order_id)
+            if context.cancel(order.client_order_id) is not None:
+                self._record.withdrawn(
+                    order.client_order_id, maker.instrument, quote.side, maker.inventory_units
+                )
             return
         distance = abs(order.price_units - price)
         if distance < config.requote_ticks * maker.instrument.tick_size:
@@ -308,10 +291,16 @@ class MarketMaker(Strategy):
             context.cancel(order.client_order_id)
             return
         filled = order.order_units - order.leaves_units
-        flags = _POST_ONLY if config.post_only else 0
         new_id = context.replace(order.client_order_id, price, filled + maker.quantity_units, flags=flags)
-        if new_id is not None:
-            quote.order_id = new_id
+        self._sent(maker, quote, new_id, price, terms)
+
+    def _sent(
+        self, maker: Maker, quote: Quote, order_id: int | None, price: int, terms: _Terms | None
+    ) -> None:
+        if order_id is not None:
+            quote.order_id = order_id
+            if terms is not None:
+                self._record.sent(order_id, maker.instrument, quote.side, price, Terms(*terms))
 
     def _pull(self, maker: Maker) -> None:
         for quote in (maker.bid, maker.ask):
@@ -358,6 +347,10 @@ class MarketMaker(Strategy):
             quote.refusals = 0
         if not maker.is_live:
             self._pull(maker)
+
+    def on_stop(self) -> None:
+        """Write what the record of orders still lacks."""
+        self._record.tell()
 
     # ---- state ----------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,16 @@ import pytest
 
 from actors.execution import Execution
 from actors.measures import measure_folders
+from actors.runtime.context import Context
+from actors.strategies.market_maker import MarketMaker
+from actors.strategies.quotes import QuoteRecord
 from exec.slippage import Style
 from shm.enums import Side
 from shm.journal_reader import JournalFollower
 from tests.actors.test_execution import BUY, PATIENCE_NS, SELL, Tape
 from tests.actors.test_routing import E8, SECOND_NS, three
-from tests.kit.three_books import BINANCE, CANONICAL, OKX
+from tests.kit.stream_frames import bybit
+from tests.kit.three_books import BINANCE, BYBIT, CANONICAL, FEED, OKX, ThreeBooks
 from tools.journal_view import Filter, View, documents, line, read_decision
 from tools.verbs.journal import find_journals, run_cat
 
@@ -78,6 +84,102 @@ def test_a_route_stands_in_the_record_of_each_of_its_legs_with_what_risk_left_ro
     assert run_cat(find_journals(str(tmp_path), None), None, Filter(order=order_id), as_json=True) == 0
     (shown,) = [orjson.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert shown["kind"] == "DECISION" and shown["what"] == "ROUTE" and shown["decision"] == found[order_id]
+
+
+class Making(MarketMaker):
+    """Quotes ten units, 30 ticks from the mid of one perpetual, and four ticks against each order held."""
+
+    def __init__(self, context: Context, settings: Mapping[str, Any]) -> None:
+        del settings
+        own = {
+            "venue": "bybit_linear", "quantity": "0.010", "half_spread_ticks": 30, "skew_ticks": 4.0,
+            "volatility_weight": 0.0, "min_quote_life_ns": 0,
+        }  # fmt: skip
+        super().__init__(context, own)
+
+
+class Made:
+    """A world around it, whose worker keeps its journal in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = ThreeBooks(Making)
+        give_folder(self.world.context.host, folder)
+        self.actor = self.world.actor
+        self.actor._record = QuoteRecord(self.world.context)
+        self._more = 0
+        self.show()
+
+    def show(self, shift: int = 0) -> None:
+        """A book around 600,010 units, further up by `shift`; each time a new one."""
+        self._more += 1
+        mid = 600_010 + shift
+        self.world.show(BYBIT, [(mid - 10, 1_000 + self._more)], [(mid + 10, 1_000)])
+
+    def sell_into(self, price_units: int) -> None:
+        """Somebody sells ten units to whoever bids more than that."""
+        row = {
+            "T": 1_790_000_000_000, "s": "BTCUSDT", "S": "Sell", "v": "0.010", "BT": False, "seq": 1,
+            "p": f"{price_units / 10:.1f}", "L": "ZeroPlusTick", "i": str(price_units),
+        }  # fmt: skip
+        feed: Any = self.world.world.host(FEED).bindings[BYBIT].actor
+        feed.inject(bybit("publicTrade.BTCUSDT", [row]), self.world.world.clock.virtual_ns)
+        self.world.world.settle()
+        self.world.advance(SECOND_NS)
+
+    def quotes(self) -> tuple[int, int]:
+        """The ids of both quotes."""
+        maker = self.actor.makers[BYBIT]
+        return maker.bid.order_id, maker.ask.order_id
+
+
+def test_a_quote_that_inventory_moved_says_so_in_the_record_of_its_order_and_others_say_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Made(tmp_path)
+    flat = made.quotes()
+    made.sell_into(599_900)
+    made.show()
+    made.world.advance(SECOND_NS)
+    found = {one["client_order_id"]: one["decision"] for one in decisions(tmp_path)}
+    long = made.quotes()
+    assert set(found) == set(long) and not set(long) & set(flat)
+    for order_id, side, unmoved in zip(long, ("BUY", "SELL"), (599_980, 600_040), strict=True):
+        told = found[order_id]
+        order = made.world.context.working[order_id]
+        assert told == {
+            "actor_id": made.world.context.actor_id, "instrument": "BTCUSDT", "side": side,
+            "inventory_units": 10, "price_units": order.price_units, "unmoved_price_units": unmoved,
+            "volatility_ticks": 0, "skew_ticks": -4,
+        }  # fmt: skip
+    assert run_cat(find_journals(str(tmp_path), None), None, Filter(order=long[0]), as_json=False) == 0
+    shown = capsys.readouterr().out
+    assert "DECISION QUOTE" in shown and "skew_ticks=-4" in shown and "volatility_ticks" not in shown
+
+
+def test_a_quote_that_volatility_moved_away_says_by_how_much(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    made.actor.config = replace(made.actor.config, volatility_weight=8.0)
+    for shift in (10, 0, 10):
+        made.show(shift)
+        made.world.advance(SECOND_NS)
+    found = {one["client_order_id"]: one["decision"] for one in decisions(tmp_path)}
+    bid, ask = (found[order_id] for order_id in made.quotes())
+    assert bid["skew_ticks"] == ask["skew_ticks"] == 0
+    assert bid["volatility_ticks"] < 0 < ask["volatility_ticks"]
+    assert bid["price_units"] == bid["unmoved_price_units"] + bid["volatility_ticks"]
+
+
+def test_a_quote_that_was_withdrawn_for_its_inventory_says_so(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    made.sell_into(599_900)
+    made.show()
+    bid = made.quotes()[0]
+    made.actor.config = replace(made.actor.config, max_inventory=1)
+    made.show()
+    made.world.advance(SECOND_NS)
+    last = decisions(tmp_path, bid)[-1]["decision"]
+    assert (last["withdrawn_by"], last["inventory_units"]) == ("max_inventory", 10)
+    assert bid not in made.world.context.working
 
 
 def test_words_leave_out_what_is_nothing_and_the_object_keeps_it() -> None:

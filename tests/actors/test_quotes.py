@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.strategies.market_maker import quote_targets
+from actors.strategies.quotes import Terms, moved_by, quote_targets
+from shm.enums import Side
 
 
 @settings(max_examples=300, deadline=None)
@@ -43,3 +44,23 @@ def test_long_inventory_moves_both_quotes_down() -> None:
 def test_off_grid_prices_are_rounded_away_from_the_other_side() -> None:
     low, high = quote_targets(1001, 1019, 5, 0, 0, 0)
     assert (low, high) == (1000, 1020)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(1, 50), st.integers(50, 10**6), st.integers(1, 500), st.integers(0, 2000),
+    st.integers(0, 500), st.integers(-5000, 5000), st.integers(0, 10),
+)  # fmt: skip
+def test_what_moved_a_quote_adds_up_to_where_it_stands(
+    tick: int, steps: int, spread: int, fixed: int, wider: int, skew: int, improve: int
+) -> None:
+    bid, ask = steps * tick, (steps + spread) * tick
+    terms = Terms(bid, ask, tick, fixed, fixed + wider, skew, improve * tick, 1)
+    stand = quote_targets(bid, ask, tick, fixed + wider, skew, improve * tick)
+    for side, price in zip((Side.BUY, Side.SELL), stand, strict=True):
+        plain, by_volatility, by_skew = moved_by(side, price, terms)
+        assert plain + (by_volatility + by_skew) * tick == price
+        if not wider:
+            assert by_volatility == 0
+        if not skew:
+            assert by_skew == 0

@@ -53,7 +53,7 @@ def journal(
         list[str] | None,
         typer.Option(
             help="cat, tail: INTENT, SENT, REPORT, DISCREPANCY, … or what they hold: NEW, CANCEL, FILL, "
-            "GHOST_ORDER, …; may be repeated"
+            "DECISION, GHOST_ORDER, …; may be repeated"
         ),
     ] = None,
     order: Annotated[
