@@ -6,6 +6,7 @@ worker that signs. Of a real account this process never reads them: the settings
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,11 +34,22 @@ class OrderUrls:
     rest: str
 
 
-class SimulatedKeys:
-    """Random keys of the simulated accounts of one run; its text shows none of them."""
+class AccountKeys:
+    """Random keys of the simulated accounts of one run, and who may see those of real ones.
+
+    A child inherits the environment of the supervisor; variables that hold keys of real accounts are empty in
+    that of a child that signs nothing. The text of this object shows no key.
+    """
 
     def __init__(self, config: Config) -> None:
         self._keys: dict[str, dict[str, str]] = {}
+        self._hidden = {
+            place.env: ""
+            for venue in config.venues.values()
+            if venue.account is not None
+            for place in (venue.account.api_key, venue.account.secret, venue.account.passphrase)
+            if place is not None and place.env is not None and place.env in os.environ
+        }
         if config.orders.mode != "venue":
             return
         for name, venue in config.venues.items():
@@ -49,18 +61,19 @@ class SimulatedKeys:
                 }
 
     def __repr__(self) -> str:
-        return f"SimulatedKeys({', '.join(self._keys)})"
+        return f"AccountKeys({', '.join(self._keys)})"
 
     def of_venue(self, venue: str) -> dict[str, str]:
         """Environment of a simulated venue's process."""
         if venue not in self._keys:
-            return {}
-        return {VENUE_KEYS: orjson.dumps([{"account": "main", **self._keys[venue]}]).decode()}
+            return dict(self._hidden)
+        keys = orjson.dumps([{"account": "main", **self._keys[venue]}]).decode()
+        return {**self._hidden, VENUE_KEYS: keys}
 
     def of_worker(self, spec: WorkerSpec) -> dict[str, str]:
-        """Environment of a worker: the keys for those that sign (gateway, sentinel), nothing for others."""
+        """Environment of a worker: the keys for those that sign (gateway, sentinel), none for others."""
         if spec.slot not in (*spec.gateways, spec.sentinel_slot):
-            return {}
+            return dict(self._hidden)
         return {
             variable(venue, part): value
             for venue, parts in self._keys.items()

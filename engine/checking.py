@@ -16,7 +16,9 @@ from engine.errors import ConfigError, Problem
 from engine.placement import allowed_cores
 from engine.toml_lines import Key, dotted, find_line, key_lines
 from engine.topology import RunIdentity, VenueUrls, build_topology, gateway_settings, strategy_settings
-from engine.venue_config import VenueConfig
+from engine.venue_config import SecretRef, VenueConfig
+from exec.keys import open_to_others
+from feeds.adapter import StreamSettings
 from feeds.errors import VenueError
 from feeds.venues import get_adapter
 from risk.errors import LimitsError
@@ -52,7 +54,7 @@ def check_config(config: Config, file: str = "") -> str:
         for key, path in _files(venue)
         if not Path(path).is_file()
     ]
-    missing += _unknown_adapters(config)
+    missing += _unknown_names(config)
     if missing:
         raise _config_error(file, missing)
     urls = {name: expected_urls(venue) for name, venue in config.venues.items()}
@@ -101,13 +103,24 @@ def _config_error(file: str, problems: list[tuple[Key, str]]) -> ConfigError:
     return ConfigError(file or "configuration", found)
 
 
-def _unknown_adapters(config: Config) -> list[tuple[Key, str]]:
+def _unknown_names(config: Config) -> list[tuple[Key, str]]:
+    """Adapters and streams that there are not."""
     problems: list[tuple[Key, str]] = []
     for name, venue in config.venues.items():
         try:
-            get_adapter(venue.adapter)
+            adapter = get_adapter(venue.adapter)
         except VenueError as error:
             problems.append((("venues", name, "adapter"), str(error)))
+            continue
+        streams = StreamSettings(venue.depth_stream or "", venue.trade_stream or "")
+        for key, choose in (
+            ("depth_stream", adapter.depth_stream_of),
+            ("trade_stream", adapter.trade_stream_of),
+        ):
+            try:
+                choose(streams)
+            except VenueError as error:
+                problems.append((("venues", name, key), str(error)))
     return problems
 
 
@@ -116,3 +129,19 @@ def _files(venue: VenueConfig) -> list[tuple[str, str]]:
     if venue.simulated is not None:
         files += [("simulated.capture", path) for path in venue.simulated.capture]
     return [(key, path) for key, path in files if path is not None]
+
+
+def key_warnings(config: Config) -> list[str]:
+    """What is wrong with the files that the keys of accounts are in, without reading them."""
+    found: list[str] = []
+    for name, venue in config.venues.items():
+        account = venue.account
+        for part in ("api_key", "secret", "passphrase"):
+            place: SecretRef | None = getattr(account, part, None)
+            if place is None or place.file is None:
+                continue
+            path = place.file
+            text = open_to_others(path) if Path(path).is_file() else f"there is no file {path}"
+            if text:
+                found.append(f"venues.{name}.account.{part}: {text}")
+    return found

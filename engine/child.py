@@ -1,8 +1,8 @@
 """The only entry of a child process: what happens in it before its work begins.
 
-`python -P -m engine.child --spec-fd N` becomes a worker. `python -P -m engine.child --exec PARENT --
-ARGV…` becomes a command that dies with its parent. Only the supervisor interprets signals, so a worker
-ignores them.
+`python -P -m engine.child --spec-fd N` becomes a worker. `python -P -m engine.child --exec PARENT
+[--nice N] -- ARGV…` becomes a command that dies with its parent. Only the supervisor interprets signals, so
+a worker ignores them. A process without a core of its own stays on the cores it inherits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from engine.machine import NOT_ASKED, Limits, held, lock_memory, not_held, take_realtime
+from engine.placement import be_nice
 
 if TYPE_CHECKING:
     from actors.runtime.spec import WorkerSpec
@@ -38,12 +39,13 @@ def _prctl(option: int, value: object) -> bool:
     return int(libc.prctl(option, value, 0, 0, 0)) == 0
 
 
-def exec_command(parent: int, argv: Sequence[str]) -> int:
+def exec_command(parent: int, argv: Sequence[str], nice: int = 0) -> int:
     """Replace this process by a command that is killed when its parent ends.
 
     Args:
         parent: pid that must be the parent now; a different one means it has already died.
         argv: program and arguments.
+        nice: how nice it is at least, 0 = as we are.
 
     Returns:
         An exit code, only if the program could not be started.
@@ -52,6 +54,8 @@ def exec_command(parent: int, argv: Sequence[str]) -> int:
     # The parent may have died before the request above was in force.
     if os.getppid() != parent:
         return 1
+    if nice:
+        be_nice(nice)
     for number in IGNORED:
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -84,7 +88,7 @@ def prepare(spec: WorkerSpec) -> dict[str, str]:
     facts = {"timer_slack": held("1 ns") if slack else not_held("prctl refused")}
     try:
         if spec.nice:
-            os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
+            be_nice(spec.nice)
         if spec.core is not None:
             os.sched_setaffinity(0, {spec.core})
     except OSError as error:
@@ -148,10 +152,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--spec-fd", type=int, default=-1)
     parser.add_argument("--entry", default=DEFAULT_ENTRY)
     parser.add_argument("--exec", type=int, default=0, metavar="PARENT")
+    parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("command", nargs="*")
     options = parser.parse_args(argv)
     if options.exec:
-        return exec_command(options.exec, options.command)
+        return exec_command(options.exec, options.command, options.nice)
     if options.spec_fd < 0:
         parser.error("either --spec-fd or --exec is needed")
     return run_child(options.spec_fd, options.entry)

@@ -18,6 +18,7 @@ import orjson
 
 from engine.accounts import OrderUrls
 from engine.errors import StartError
+from engine.placement import VENUE_NICE
 from engine.processes import Child
 from engine.topology import VenueUrls
 from engine.venue_config import SimulatedConfig, VenueConfig
@@ -139,7 +140,8 @@ async def spawn_command(child: Child, spec: CommandSpec, spawner: Executor, time
     read_end, write_end = os.pipe()
     try:
         command = [part.replace(READY_FD, str(write_end)) for part in spec.argv]
-        argv = [sys.executable, "-P", "-m", "engine.child", "--exec", str(os.getpid()), "--", *command]
+        argv = [sys.executable, "-P", "-m", "engine.child", "--exec", str(os.getpid())]
+        argv += ["--nice", str(VENUE_NICE), "--", *command]
         try:
             await child.spawn(argv, (write_end,), spawner, own_group=True)
         finally:

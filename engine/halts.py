@@ -75,11 +75,14 @@ def raise_state(
 ) -> bool:
     """Raise the trading state and audit it; returns whether it changed.
 
+    The same state again counts as a new request: it undoes the first step of a clear, and everything is
+    canceled once more, what was placed by hand since then included.
+
     Raises:
         OSError, AuditError: it is raised, and could not be audited.
     """
     before = control.halt_state()[0]
-    changed: bool = control.set_halt(state, reason)
+    changed: bool = control.set_halt(state, reason, again=True)
     event = "halt" if state is TradingState.HALTED else "reduce"
     facts = {"from": before.name, "to": control.halt_state()[0].name, "count": control.halt_count}
     note(state_dir, event, by, why, epoch=control.epoch, changed=changed, reason=reason.name, **facts)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import orjson
 
+from shm.clock import utc_ns
+from shm.instance import Instance
+
 RUN_FILE = "run.json"
 
 
@@ -38,6 +41,14 @@ class RunNote:
     def is_running(self) -> bool:
         """Whether that very process still exists."""
         return self.start_ticks != 0 and start_ticks(self.pid) == self.start_ticks
+
+
+def own_note(instance: Instance, heartbeat_ns: int) -> RunNote:
+    """The note of a run whose supervisor is this process."""
+    pid = os.getpid()
+    return RunNote(
+        instance.name, instance.epoch, pid, start_ticks(pid), utc_ns(), str(instance.state_dir), heartbeat_ns
+    )
 
 
 def start_ticks(pid: int) -> int:

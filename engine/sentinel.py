@@ -25,7 +25,7 @@ from actors.runtime import spec as names
 from actors.runtime.link import Link
 from actors.runtime.settings import read_settings
 from actors.runtime.spec import WorkerSpec
-from actors.venue_orders import VenueAccount
+from actors.venue_account import VenueAccount
 from engine.dead_man import DeadMan
 from engine.halts import note, raise_state
 from engine.sentinel_watch import EngineWatch, WatchLimits
@@ -33,7 +33,6 @@ from engine.venue_client import VenueClient, make_ids
 from engine.withdrawing import Outcome, describe, withdraw
 from exec.client_ids import tag_of
 from exec.order import make_client_order_id
-from exec.rate_limits import AccountRates
 from exec.venue_sessions import TableDirectory
 from feeds.venues import VENUE_ID
 from shm.clock import now_ns, utc_ns
@@ -173,7 +172,7 @@ class Sentinel:
         directory = TableDirectory(self._instruments)
         for row in self._settings.accounts:
             account = read_settings(VenueAccount, row["account"], "sentinel.accounts")
-            rates = AccountRates(ledger, account.protocol, account.rates, utc_ns) if account.rates else None
+            rates = account.make_rates(ledger, utc_ns)
             tag = tag_of(self._spec.instance)
             client = VenueClient(account, row["rest_url"], tag=tag, directory=directory, rates=rates)
             self._clients.append(client)
@@ -307,9 +306,9 @@ class Sentinel:
     async def _act(self, cause: str) -> None:
         self._withdrawals.inc(1)
         self._tell(f"{cause}: canceling everything at {len(self._clients)} accounts")
-        began = now_ns()
+        began, count = now_ns(), self.control.halt_count  # a halt that comes meanwhile is not done by this
         outcomes = await self._withdraw_all(self._settings.outlive_s)
-        self._report(cause, outcomes)
+        self._report(cause, outcomes, count)
         await self._guard(began, outcomes)
 
     async def _withdraw_all(self, limit_s: float) -> list[Outcome]:
@@ -338,14 +337,14 @@ class Sentinel:
         venues = {VENUE_ID[name] for name in client.account.venues}
         return [i for i in resting if self._instruments.get(i).venue_id in venues]
 
-    def _report(self, cause: str, outcomes: list[Outcome]) -> None:
+    def _report(self, cause: str, outcomes: list[Outcome], count: int) -> None:
         self._orders.inc(sum(outcome.orders for outcome in outcomes))
         self._tell(describe(outcomes))
         accounts = [outcome.facts() for outcome in outcomes]
         try:
             note(
                 self._spec.state_dir, "withdrawn", "sentinel", cause,
-                epoch=self._spec.epoch, count=self.control.halt_count, accounts=accounts,
+                epoch=self._spec.epoch, count=count, accounts=accounts,
             )  # fmt: skip
         except (OSError, AuditError) as error:
             self._tell(f"withdrawn, but not audited: {error}")

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors.runtime.spec import WorkerSpec
 from engine import run_file
-from engine.accounts import SimulatedKeys
+from engine.accounts import AccountKeys
 from engine.commands import CommandSpec, parse_ready, spawn_command, split_commands, venue_command
 from engine.config import Config
 from engine.control_socket import ControlServer, Reply
@@ -26,7 +26,7 @@ from engine.errors import SpawnError, StartError
 from engine.link import Message
 from engine.machine_hold import MachineHold
 from engine.operations import Operations, Phase
-from engine.placement import HOUSEKEEPING_NICE, allowed_cores
+from engine.placement import HOUSEKEEPING_NICE, allowed_cores, be_nice, on_cores
 from engine.processes import Child, Exit
 from engine.reloading import Generations
 from engine.reporting import Facts, Progress, books_by_state, build_report, read_progress, run_status
@@ -35,10 +35,10 @@ from engine.run_segments import RunSegments
 from engine.sdnotify import Notifier
 from engine.shutdown import Shutdown
 from engine.standby import Standbys
-from engine.topology import RunIdentity, Topology, VenueUrls, build_topology
+from engine.topology import RunIdentity, Topology, VenueUrls, build_topology, plan_cores
 from engine.watching import Watcher
 from profiles.process import ProcessSampler
-from shm.clock import now_ns, utc_ns
+from shm.clock import now_ns
 from shm.enums import WorkerState
 from shm.instance import Instance
 
@@ -79,7 +79,7 @@ class Supervisor:
         self.exit_code = 0
         self.report: dict[str, Any] | None = None
         self.machine = MachineHold(config.machine)
-        self._keys = SimulatedKeys(config)
+        self._keys = AccountKeys(config)
         self.events: deque[str] = deque(maxlen=EVENTS_MAX)
         self.topology: Topology | None = None
         self.instance: Instance
@@ -129,11 +129,16 @@ class Supervisor:
             self.instance = Instance.open(self._state_root, self.config.name)
         except OSError as error:
             raise StartError(f"state directory of {self.config.name or 'this instance'}: {error}") from error
+        # Read once: from here on we run on some of them, and so does every child until it is pinned.
+        self._allowed = allowed_cores()
+        _, others = plan_cores(self.config, self._allowed)
         # A pool of one thread, made while we are at normal priority: children inherit the priority of the
         # thread that makes them, and only the housekeeping ones shall be nice.
-        with ThreadPoolExecutor(1, "spawner") as self._spawner:
+        with on_cores(others) as refused, ThreadPoolExecutor(1, "spawner") as self._spawner:
+            if refused:
+                self.event(f"supervisor: not kept on cores {others}: {refused}")
             await asyncio.get_running_loop().run_in_executor(self._spawner, lambda: None)
-            os.setpriority(os.PRIO_PROCESS, 0, HOUSEKEEPING_NICE)
+            be_nice(HOUSEKEEPING_NICE)
             server = ControlServer(self.instance.state_dir, self._operations.on_request)
             try:
                 try:
@@ -171,12 +176,8 @@ class Supervisor:
             self.event(f"cleared segment {name} of a dead run")
         self.machine.begin()
         self._pidfd = os.pidfd_open(os.getpid())
-        pid, beat = os.getpid(), self.config.engine.heartbeat_ms * 1_000_000
-        note = run_file.RunNote(
-            self.instance.name, self.instance.epoch, pid, run_file.start_ticks(pid), utc_ns(),
-            str(self._state_dir), beat,
-        )  # fmt: skip
-        run_file.write_note(note)
+        heartbeat_ns = self.config.engine.heartbeat_ms * 1_000_000
+        run_file.write_note(run_file.own_note(self.instance, heartbeat_ns))
         self._operations.listen(asyncio.get_running_loop())
 
     async def _start_or_stop(self) -> None:
@@ -192,14 +193,13 @@ class Supervisor:
             start.result()
 
     async def _start(self) -> None:
-        allowed = allowed_cores()
         simulated, self._urls = split_commands(list(self.config.venues.items()))
         for name in simulated:
             await self._start_venue(name)
         state_dir = str(self._state_dir)
         identity = RunIdentity(self.instance.name, self.instance.epoch, state_dir, os.getpid())
-        topology = build_topology(self.config, self._urls, identity, allowed)
-        self.topology = self.machine.plan(topology, allowed)
+        topology = build_topology(self.config, self._urls, identity, self._allowed)
+        self.topology = self.machine.plan(topology, self._allowed)
         self.segments = self.machine.make_segments(self.instance.run, self.topology)
         self._operations.restore_halt()
         for spec in self.topology.workers:

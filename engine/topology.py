@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
 from actors.runtime.segments import SegmentPlan, Sizes, plan_segments
@@ -24,13 +25,14 @@ from engine.config import (
     money_e8,
 )
 from engine.errors import TopologyError
-from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place
+from engine.placement import FEED_ROLE, HOUSEKEEPING_NICE, HOUSEKEEPING_ROLE, place, shared_cores
 from engine.rates import RatePlan, plan_rates
 from engine.sentinel_plan import add_sentinel
 from engine.shadow_config import shadow_settings
 from engine.store_config import mirror_settings, store_settings
 from engine.venue_config import VenueConfig
-from feeds.names import is_pattern
+from feeds.names import is_pattern, names_beside, names_meant
+from profiles.host.reader import format_list
 
 #: Roles that are no strategies.
 PARTS = frozenset(
@@ -84,7 +86,8 @@ class Topology:
         workers: specs in start order; slots are 1, 2, …; descriptors and incarnation are filled in at each
             spawn.
         segments: what to create before the first spawn.
-        placement: one line for header and report, for example `default: feed@0 trade@1 housekeeping@-`.
+        placement: one line for header and report, for example
+            `default: housekeeping@- feed@0 trade@1, others on 0`.
         spare_slots: bells made beyond the workers.
     """
 
@@ -213,6 +216,23 @@ def _store_actors(config: Config, pairs: int) -> list[ActorSpec]:
     return actors
 
 
+def worker_roles(config: Config) -> list[tuple[str, str]]:
+    """Name and role of each worker in start order, known before any venue is; not the sentinel."""
+    cold = ("housekeeping", HOUSEKEEPING_ROLE)
+    if config.engine.placement == "default":
+        return [cold, ("feed", FEED_ROLE), ("trade", "trade")]
+    feeds = ["feed"] if len(config.venues) == 1 else [f"feed-{venue}" for venue in config.venues]
+    last = [("strategy", "strategy")] if config.strategies else []
+    return [cold, *((name, FEED_ROLE) for name in feeds), ("gateway", "gateway"), *last]
+
+
+def plan_cores(config: Config, allowed: Sequence[int]) -> tuple[dict[str, int | None], list[int]]:
+    """By worker name its core (None = not pinned), and the cores of all that is not pinned."""
+    workers = worker_roles(config)
+    cores = place(workers, allowed)
+    return cores, shared_cores(workers, cores, allowed)
+
+
 def plan_workers(config: Config, urls: Mapping[str, VenueUrls]) -> list[WorkerPlan]:
     """Group the actors of a configuration into workers, in start order."""
     feeds = [_feed_actor(name, venue, urls[name]) for name, venue in config.venues.items()]
@@ -231,18 +251,11 @@ def plan_workers(config: Config, urls: Mapping[str, VenueUrls]) -> list[WorkerPl
         cold.append(ActorSpec(0, "account", "account", {"accounts": sending}))
     cold.append(ActorSpec(0, "journal_keeper", "journal", _keeper_settings(config)))
     cold += _store_actors(config, sum(len(_symbols(v, urls[n])) for n, v in config.venues.items()))
-    plans = [WorkerPlan("housekeeping", HOUSEKEEPING_ROLE, tuple(cold))]
-    if config.engine.placement == "default":
-        plans.append(WorkerPlan("feed", FEED_ROLE, tuple(feeds)))
-        plans.append(WorkerPlan("trade", "trade", (gateway, *strategies)))
-        return plans
-    for actor in feeds:
-        name = "feed" if len(feeds) == 1 else f"feed-{actor.settings['venue']}"
-        plans.append(WorkerPlan(name, FEED_ROLE, (actor,)))
-    plans.append(WorkerPlan("gateway", "gateway", (gateway,)))
-    if strategies:
-        plans.append(WorkerPlan("strategy", "strategy", tuple(strategies)))
-    return plans
+    hosted = [cold, feeds, [gateway, *strategies]]
+    if config.engine.placement == "spread":
+        hosted = [cold, *([feed] for feed in feeds), [gateway], *([strategies] if strategies else [])]
+    names = worker_roles(config)
+    return [WorkerPlan(name, role, tuple(one)) for (name, role), one in zip(names, hosted, strict=True)]
 
 
 def _slots_with(plans: Sequence[WorkerPlan], wanted: Callable[[ActorSpec], bool]) -> list[int]:
@@ -276,20 +289,28 @@ def _check(config: Config, plans: Sequence[WorkerPlan], urls: Mapping[str, Venue
         if unknown:
             raise TopologyError(
                 f"venues.{name} does not trade {', '.join(unknown)}; it has {len(urls[name].symbols)} others"
+                f"{_likes(unknown[0], urls[name].symbols)}"
             )
     for strategy in config.strategies:
         known = _symbols(config.venues[strategy.venue], urls[strategy.venue])
+        adapter = config.venues[strategy.venue].adapter
         unknown = (
-            [s for s in strategy.instruments if s not in known and not is_pattern(s)]
+            names_beside(adapter, strategy.instruments, known)
             if isinstance(strategy.instruments, list) and not config.venues[strategy.venue].follows_listings
             else []
         )
         if unknown:
+            hint = _likes(unknown[0], names_meant(adapter, known))
             raise TopologyError(
-                f"strategy {strategy.name}: venues.{strategy.venue} has no {', '.join(unknown)}"
+                f"strategy {strategy.name}: venues.{strategy.venue} has no {', '.join(unknown)}{hint}"
             )
         if strategy.kind in PARTS:
             raise TopologyError(f'strategy {strategy.name}: "{strategy.kind}" is not a kind of strategy')
+
+
+def _likes(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=3)
+    return f"; close matches: {', '.join(close)}" if close else ""
 
 
 def build_topology(
@@ -313,7 +334,7 @@ def build_topology(
     """
     plans = plan_workers(config, urls)
     _check(config, plans, urls)
-    cores = place([(p.name, p.role) for p in plans], allowed)
+    cores, others = plan_cores(config, allowed)
     count = sum(
         len(_symbols(v, urls[n])) + (v.instruments_max if v.follows_listings else 0)
         for n, v in config.venues.items()
@@ -369,7 +390,7 @@ def build_topology(
             )
         )
     workers = add_sentinel(config, workers)
-    text = " ".join(f"{w.name}@{'-' if w.core is None else w.core}" for w in workers)
+    text = _placement_text(config, workers, others)
     spares = config.engine.spare_slots
     sizes = Sizes(
         instruments=shared.instrument_capacity, market_ring=MARKET_CAPACITY, order_ring=ORDER_CAPACITY
@@ -377,7 +398,14 @@ def build_topology(
     segments = plan_segments(
         workers, sizes, epoch=identity.epoch, supervisor_pid=identity.supervisor_pid, rates=rates.rules
     )
-    return Topology(tuple(workers), tuple(segments), f"{config.engine.placement}: {text}", spares)
+    return Topology(tuple(workers), tuple(segments), text, spares)
+
+
+def _placement_text(config: Config, workers: Sequence[WorkerSpec], others: list[int]) -> str:
+    text = " ".join(f"{w.name}@{'-' if w.core is None else w.core}" for w in workers)
+    if any(w.core is not None for w in workers):
+        text += f", others on {format_list(others)}"
+    return f"{config.engine.placement}: {text}"
 
 
 def _drain_spec(drain: DrainConfig) -> DrainSpec:
@@ -400,7 +428,7 @@ def _with_slots(actor: ActorSpec, plans: Sequence[WorkerPlan], rates: RatePlan) 
     if actor.role == "market_data":
         return actor.settings | {"rates": dict(rates.names[actor.settings["venue"]])}
     if actor.role == "order_gateway" and "accounts" in actor.settings:
-        rows = [row | {"rates": dict(rates.accounts[row["protocol"]])} for row in actor.settings["accounts"]]
+        rows = [row | rates.account_settings(row["protocol"]) for row in actor.settings["accounts"]]
         return actor.settings | {"accounts": rows}
     if actor.role == "journal_keeper":
         return actor.settings | {"slots": _slots_with(plans, lambda a: a.role == "order_gateway")}

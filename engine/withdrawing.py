@@ -31,7 +31,7 @@ class Outcome:
         rounds: how often what rests was asked.
         closed: positions that orders were sent for; `unknown`: symbols nobody can make an order for.
         error: the last thing that went wrong.
-        is_gone: nobody listens at the venue's address.
+        is_gone: a simulated venue, which ended with its engine, and what rested there with it.
     """
 
     account: str
@@ -57,6 +57,8 @@ class Outcome:
         }
         if self.is_flat is not None:
             found |= {"is_flat": self.is_flat, "closed": self.closed}
+        if self.is_gone:
+            found["is_gone"] = True
         if self.unknown:
             found["not_closed"] = self.unknown
         if self.error and not (self.is_empty and self.is_flat is not False):

@@ -112,10 +112,10 @@ cdef class Control:
 
     @property
     def halt_count(self):
-        """How often the trading state changed in this run."""
+        """How often the trading state changed in this run, or was asked for again."""
         return shm_load_acquire(&self.raw.halt) >> COUNT_SHIFT
 
-    def set_halt(self, int state, int reason):
+    def set_halt(self, int state, int reason, *, bint again=False):
         """Raise the trading state; return whether it changed.
 
         A state that is not above the present one changes nothing, so nobody can undo a halt by
@@ -124,6 +124,8 @@ cdef class Control:
         Args:
             state: The wanted TradingState.
             reason: A Reason number, kept with it.
+            again: The present state asked for once more counts: a clear that had begun is refused, and
+                what is done about a halt is done again.
 
         Raises:
             ValueError: There is no such state, or the reason has more than 24 bits.
@@ -135,11 +137,11 @@ cdef class Control:
             raise ValueError(f"reason {reason} does not fit 24 bits")
         while True:
             word = shm_load_acquire(&self.raw.halt)
-            if (word & STATE_MASK) >= <uint64_t>state:
+            if (word & STATE_MASK) > <uint64_t>state or (word & STATE_MASK == <uint64_t>state and not again):
                 return False
             wanted = (((word >> COUNT_SHIFT) + 1) << COUNT_SHIFT) | (<uint64_t>reason << REASON_SHIFT) | <uint64_t>state
             if shm_compare_exchange(&self.raw.halt, word, wanted):
-                return True
+                return (word & STATE_MASK) != <uint64_t>state
 
     def clear_halt(self, expected_count=None):
         """Return to ACTIVE; return whether it changed.

@@ -6,10 +6,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.checking import expected_urls
 from engine.config import Config, EngineConfig, MachineConfig
-from engine.placement import FEED_ROLE, HOUSEKEEPING_ROLE, place
-from engine.topology import plan_workers
+from engine.placement import FEED_ROLE, HOUSEKEEPING_ROLE
+from engine.topology import plan_cores, worker_roles
 from profiles.host.activity import Activity
 from profiles.host.measured import Measured, time_text
 from profiles.host.reader import CPU, Host, format_list, parse_list
@@ -152,17 +151,16 @@ def propose(config: Config, facts: Sequence[CoreFacts], file: str, *, may_lock: 
         file: the configuration's path for the command, empty for the embedded one.
         may_lock: whether memory may be locked.
     """
-    plans = plan_workers(config, {name: expected_urls(venue) for name, venue in config.venues.items()})
-    workers = [(plan.name, plan.role) for plan in plans]
+    workers = worker_roles(config)
     wanted = max(1, sum(role != HOUSEKEEPING_ROLE for _, role in workers))
     allowed = choose(facts, wanted)
-    cores = place(workers, allowed)
+    cores, others = plan_cores(config, allowed)
     command = f"taskset -c {format_list(allowed)} ringlane run {file}".rstrip()
     unit = f"CPUAffinity={' '.join(map(str, allowed))}"
     if len(allowed) == len(facts):
         command, unit = f"ringlane run {file}".rstrip(), ""
     toml = _toml(config.engine.placement, lock_memory=may_lock)
-    return Proposal(cores, allowed, toml, command, unit, _reasons(facts, cores, dict(workers)))
+    return Proposal(cores, allowed, toml, command, unit, _reasons(facts, cores, dict(workers), others))
 
 
 def _toml(placement: str, *, lock_memory: bool) -> str:
@@ -183,15 +181,13 @@ def _toml(placement: str, *, lock_memory: bool) -> str:
 
 
 def _reasons(
-    facts: Sequence[CoreFacts], cores: Mapping[str, int | None], roles: Mapping[str, str]
+    facts: Sequence[CoreFacts], cores: Mapping[str, int | None], roles: Mapping[str, str], others: list[int]
 ) -> tuple[str, ...]:
     by_core = {f.core: f for f in facts}
     reasons = []
     for name, core in cores.items():
         if core is None:
-            free = sorted(set(by_core) - {c for c in cores.values() if c is not None})
-            where = f"beside them (nice +5) on {format_list(free)}" if free else "on all cores at nice +5"
-            reasons.append(f"{name}: not pinned, {where}")
+            reasons.append(f"{name}, all that is not pinned: on {format_list(others)}, nice +5")
             continue
         fact = by_core[core]
         parts = ["isolated"] if fact.isolated else []

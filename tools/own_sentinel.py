@@ -12,13 +12,14 @@ import orjson
 
 from actors.runtime.settings import read_settings
 from actors.runtime.spec import instruments_name
-from actors.venue_orders import VenueAccount
+from actors.venue_account import VenueAccount
 from engine.errors import ControlError
 from engine.run_file import RunNote
 from engine.sentinel import NOTE_NAME
 from engine.venue_client import VenueClient, make_ids
 from engine.withdrawing import Outcome, withdraw
 from exec.client_ids import tag_of
+from exec.errors import KeysError
 from exec.order import make_client_order_id
 from exec.venue_sessions import TableDirectory
 from exec.withdrawal import NoDirectory
@@ -93,11 +94,11 @@ def read_sentinel_note(state_dir: Path, instance: str, epoch: int) -> SentinelNo
 
 
 async def act_ourselves(found: SentinelNote, *, flatten: bool) -> list[Outcome]:
-    """Cancel everything at every account of a note.
+    """Cancel everything at every account of a note whose keys are here; the others are told in their outcome.
 
     Raises:
         ControlError: there are no accounts.
-        KeysError: a key is not in this environment.
+        KeysError: the keys of no account are here.
     """
     if not found.accounts:
         raise ControlError(f"{found.instance}: no venue accounts are known in {found.state_dir}")
@@ -105,32 +106,41 @@ async def act_ourselves(found: SentinelNote, *, flatten: bool) -> list[Outcome]:
     table = None if segment is None else InstrumentTable.attach(segment.payload)
     directory: Any = NoDirectory() if table is None else TableDirectory(table)
     tag = tag_of(found.instance)
-    clients = [
-        VenueClient(
-            read_settings(VenueAccount, row["account"], "sentinel.accounts"), row["rest_url"],
-            tag=tag, directory=directory,
+    clients: dict[str, tuple[VenueClient, bool]] = {}
+    left: list[Outcome] = []
+    for row in found.accounts:
+        account, is_simulated = (
+            read_settings(VenueAccount, row["account"], "sentinel.accounts"),
+            bool(row["is_simulated"]),
         )
-        for row in found.accounts
-    ]  # fmt: skip
+        try:
+            client = VenueClient(account, row["rest_url"], tag=tag, directory=directory)
+        except KeysError as error:
+            # Keys of simulated accounts are random and end with their run, as their venue does.
+            left.append(Outcome(account.name, error=str(error), is_gone=is_simulated))
+        else:
+            clients[account.name] = client, is_simulated
+    refused = [outcome.error for outcome in left if not outcome.is_gone]
+    if refused and not clients:
+        raise KeysError(refused[0])
     take_id = make_ids(make_client_order_id(found.epoch, SLOT, 1, 0))
     try:
-        await asyncio.gather(*(client.sync_time() for client in clients))
-        return list(
-            await asyncio.gather(
-                *(
-                    withdraw(
-                        client,
-                        flatten=flatten,
-                        take_id=take_id,
-                        limit_s=LIMIT_S,
-                        gives_up=lambda row=row: bool(row["is_simulated"]),  # type: ignore[misc]
-                    )
-                    for client, row in zip(clients, found.accounts, strict=True)
+        await asyncio.gather(*(client.sync_time() for client, _ in clients.values()))
+        done = await asyncio.gather(
+            *(
+                withdraw(
+                    client,
+                    flatten=flatten,
+                    take_id=take_id,
+                    limit_s=LIMIT_S,
+                    gives_up=lambda is_simulated=is_simulated: is_simulated,  # type: ignore[misc]
                 )
+                for client, is_simulated in clients.values()
             )
         )
+        return [*done, *left]
     finally:
-        for client in clients:
+        for client, _ in clients.values():
             await client.close()
 
 

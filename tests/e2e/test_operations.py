@@ -109,11 +109,11 @@ def test_two_workers_killed_at_once_and_one_again_while_it_comes_back(tmp_path: 
             for row in before:
                 ready(run, row["name"], row["incarnation"] + 1)
             trades_on(run)
-        before = run.worker("strategy")
-        os.kill(before["pid"], signal.SIGKILL)
-        until(lambda: run.worker("strategy")["pid"] != before["pid"], "a new process")
+        first = run.worker("strategy")
+        os.kill(first["pid"], signal.SIGKILL)
+        until(lambda: run.worker("strategy")["pid"] != first["pid"], "a new process")
         os.kill(run.worker("strategy")["pid"], signal.SIGKILL)
-        ready(run, "strategy", before["incarnation"] + 2)
+        ready(run, "strategy", first["incarnation"] + 2)
         trades_on(run)
         stop(run)
 

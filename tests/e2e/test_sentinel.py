@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psutil
 import pytest
 
@@ -20,8 +21,9 @@ from shm.audit import AUDIT_NAME, read
 from shm.enums import SegmentKind
 from shm.metrics import Metrics
 from shm.segment import RunName, Segment
-from tests.e2e.test_venue_orders import Venue, trading, venue
+from tests.e2e.test_venue_orders import trading
 from tests.kit.engine_run import COMMAND, ROOT, EngineRun, until
+from tests.kit.trading_venue import TradingVenue, trading_venue
 from tools.attach import find_run
 from tools.cli import main
 
@@ -32,10 +34,10 @@ SENTINEL = "rl:sentinel"
 @contextmanager
 def scene(
     folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", adapter: str = "binance_usdm"
-) -> Iterator[tuple[Venue, EngineRun]]:
+) -> Iterator[tuple[TradingVenue, EngineRun]]:
     """An engine that trades, and a manual order beside its own."""
     monkeypatch.setattr("tests.e2e.test_venue_orders.CONFIG", config_with(more))
-    with venue(*VENUE, adapter=adapter) as at, trading(folder, monkeypatch, at, f"se{os.getpid()}") as run:
+    with trading_venue(adapter, *VENUE) as at, trading(folder, monkeypatch, at, f"se{os.getpid()}") as run:
         until(lambda: len(open_orders(at)) >= 2, "the engine has orders")
         run.remember()
         yield at, run
@@ -47,11 +49,11 @@ def config_with(more: str) -> str:
     return CONFIG.partition("[sentinel]")[0] + more
 
 
-def open_orders(at: Venue) -> list[dict[str, Any]]:
+def open_orders(at: TradingVenue) -> list[dict[str, Any]]:
     return list(at.ask("/sim/orders?open=1"))
 
 
-def place_by_hand(at: Venue) -> int:
+def place_by_hand(at: TradingVenue) -> int:
     """A resting order far from the market, as somebody in a browser would place it."""
     own = next(row for row in open_orders(at) if row["side"] == "buy")
     price = Decimal(own["price"])
@@ -61,7 +63,7 @@ def place_by_hand(at: Venue) -> int:
     return int(at.ask("/sim/order", order)["order_id"])
 
 
-def positions(at: Venue) -> list[dict[str, Any]]:
+def positions(at: TradingVenue) -> list[dict[str, Any]]:
     """What flattening is about: not what of a spot instrument was bought or sold."""
     held = [row for row in at.ask("/sim/positions") if row["position_units"]]
     return [row for row in held if "-" not in row["symbol"] or row["symbol"].endswith("-SWAP")]
@@ -120,6 +122,12 @@ def test_of_an_engine_that_hangs_nothing_rests_and_it_wakes_up_halted_until_clea
         assert done[0]["accounts"][0]["foreign"] >= 1
         assert "hangs" in done[0]["why"]
         until(lambda: run.status().get("trading_state") == "HALTED", "the engine answers again")
+        own = next(row for row in at.ask("/sim/orders") if row["order_id"] == by_hand)
+        placed = at.ask("/sim/order", {key: own[key] for key in ("symbol", "side", "price", "quantity")})
+        assert [row["order_id"] for row in open_orders(at)] == [placed["order_id"]]
+        assert verb(run, "halt", "--json") == 0  # the same state again takes what was placed since
+        assert orjson.loads(capsys.readouterr().out)["acted"][0]["foreign"] == 1
+        assert open_orders(at) == []
         assert verb(run, "resume", "--clear") == 1
         assert verb(run, "resume", "--arm") == 0
         assert open_orders(at) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def main() -> int:
             return await supervisor.run(lambda: print(f"up {supervisor.instance.name}", flush=True))
         finally:
             report = supervisor.report or {"events": list(supervisor.events)}
-            print("end " + orjson.dumps(report).decode(), flush=True)
+            cores = {"cores": sorted(os.sched_getaffinity(0))}
+            print("end " + orjson.dumps(report | cores).decode(), flush=True)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

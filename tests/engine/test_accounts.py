@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import orjson
 import pytest
 
 from actors.account_ports import pack_answer, pack_request, unpack_answer, unpack_request
 from actors.runtime.spec import WorkerSpec
-from engine.accounts import VENUE_KEYS, OrderUrls, SimulatedKeys, account_rows, variable
+from actors.venue_account import VenueAccount
+from engine.accounts import VENUE_KEYS, AccountKeys, OrderUrls, account_rows, variable
+from engine.checking import key_warnings
 from engine.config import Config, parse_config
 from engine.errors import ConfigError, TopologyError
 from exec.order_protocol import Lane, Request, RequestKind, Way
@@ -63,7 +69,7 @@ def test_a_key_written_into_the_file_is_refused() -> None:
 
 
 def test_random_keys_go_to_the_venue_and_to_the_worker_that_signs_alone() -> None:
-    keys = SimulatedKeys(simulated())
+    keys = AccountKeys(simulated())
     theirs = orjson.loads(keys.of_venue("binance-usdm")[VENUE_KEYS])
     ours = keys.of_worker(WorkerSpec(3, "trade", "trade", gateways=[3]))
     assert theirs[0]["account"] == "main"
@@ -72,8 +78,54 @@ def test_random_keys_go_to_the_venue_and_to_the_worker_that_signs_alone() -> Non
         assert theirs[0][part] not in repr(keys)
     assert keys.of_worker(WorkerSpec(2, "feed", "feed", gateways=[3])) == {}
     assert keys.of_venue("other") == {}
-    assert SimulatedKeys(simulated()).of_venue("binance-usdm") != keys.of_venue("binance-usdm")
-    assert SimulatedKeys(simulated("paper")).of_venue("binance-usdm") == {}
+    assert AccountKeys(simulated()).of_venue("binance-usdm") != keys.of_venue("binance-usdm")
+    assert AccountKeys(simulated("paper")).of_venue("binance-usdm") == {}
+
+
+def test_keys_of_a_real_account_are_empty_in_the_environment_of_who_signs_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KEY", "not for everybody")
+    text = REAL.format(name="one", adapter="okx", secret=tmp_path) + ORDERS.format(mode="venue")
+    keys = AccountKeys(parse_config(text, "x"))
+    gateway, sentinel, feed = (
+        WorkerSpec(slot, "w", "w", gateways=[3], sentinel_slot=4) for slot in (3, 4, 2)
+    )
+    assert keys.of_worker(gateway) == keys.of_worker(sentinel) == {}  # as the supervisor has them
+    assert keys.of_worker(feed) == keys.of_venue("a simulated one beside it") == {"KEY": ""}
+    monkeypatch.delenv("KEY")
+    assert AccountKeys(parse_config(text, "x")).of_worker(feed) == {}
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"), [(0o600, ""), (0o640, "mode 0640"), (0o604, "mode 0604"), (None, "there is no file")]
+)
+def test_a_key_file_that_others_can_read_or_that_is_not_there_is_warned_of(
+    tmp_path: Path, mode: int | None, text: str
+) -> None:
+    file = tmp_path / "secret"
+    if mode is not None:
+        file.write_text("s")
+        file.chmod(mode)
+    config = parse_config(
+        REAL.format(name="one", adapter="okx", secret=file) + ORDERS.format(mode="venue"), "x"
+    )
+    found = key_warnings(config)
+    assert len(found) == bool(text)
+    assert all(text in one and one.startswith("venues.one.account.secret: ") for one in found)
+    account = VenueAccount("one", "okx", ["okx"], api_key={"env": "KEY"}, secret={"file": str(file)})
+    assert len(account.exposed_keys()) == (mode in (0o640, 0o604))
+
+
+def test_a_process_that_has_read_keys_leaves_no_core_dump() -> None:
+    code = (
+        "import resource; from actors.venue_account import VenueAccount; place = {'env': 'PATH'};"
+        "VenueAccount('a', 'okx', ['okx'], api_key=place, secret=place).read_keys();"
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 1
 
 
 def test_accounts_are_told_to_the_gateway_with_places_of_keys_and_to_the_sender_without() -> None:

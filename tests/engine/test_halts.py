@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.errors import ControlError
-from engine.halts import arm, audit_path, clear, last_state, raise_state, read_armed, restore
+from engine.halts import arm, audit_path, clear, last_state, note, raise_state, read_armed, restore
 from shm.audit import read
 from shm.control import Control
 from shm.enums import Reason, TradingState
@@ -126,3 +127,26 @@ def test_an_audit_that_was_changed_counts_as_a_halt(control: Control, tmp_path: 
     second = make_control(4)
     assert "not what was written" in restore(second, tmp_path)
     assert second.halt_state()[0] is HALTED
+
+
+@pytest.mark.parametrize("state", [REDUCING, HALTED])
+def test_the_same_state_again_is_a_new_request_that_a_clear_under_way_must_not_undo(
+    control: Control, tmp_path: Path, state: TradingState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halt(control, tmp_path, state)
+    count = control.halt_count
+    assert not halt(control, tmp_path, state)  # it did not change,
+    assert control.halt_count == count + 1  # but whoever acts on halts acts again
+    arm(control, tmp_path, "")
+    write = note
+
+    def halted_meanwhile(folder: Path, event: str, *args: Any, **facts: Any) -> Any:
+        entry = write(folder, event, *args, **facts)
+        if event == "clear":  # behind its look at the first step, before the word is lowered
+            control.set_halt(state, 1, again=True)
+        return entry
+
+    monkeypatch.setattr("engine.halts.note", halted_meanwhile)
+    with pytest.raises(ControlError, match="a halt came in between"):
+        clear(control, tmp_path, "")
+    assert control.halt_state()[0] is state

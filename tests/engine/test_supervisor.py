@@ -17,8 +17,10 @@ import pytest
 
 from engine.control_socket import request
 from engine.errors import ControlError
+from engine.placement import VENUE_NICE, place, shared_cores
 from engine.processes import child_environment
 from engine.run_file import RunNote, read_note, start_ticks
+from profiles.host.reader import format_list
 from shm.control import Control
 from shm.enums import Reason, SegmentKind, TradingState
 from shm.segment import RunName, Segment
@@ -142,6 +144,20 @@ def processes_of(one: Engine) -> list[int]:
     return [pid for pid in found if pid != one.process.pid]
 
 
+def assert_placed(one: Engine, status: dict[str, Any]) -> None:
+    """Each process of the run is on its core, or on those that are for all others."""
+    allowed = sorted(os.sched_getaffinity(0))
+    roles = [(w["name"], w["role"]) for w in status["workers"]]
+    cores: dict[str, int | None] = {w["name"]: w["core"] for w in status["workers"]}
+    assert cores == place(roles, allowed)
+    others = set(shared_cores(roles, cores, allowed))
+    assert len(allowed) == 1 or status["placement"].endswith(f", others on {format_list(list(others))}")
+    for row in status["workers"]:
+        assert os.sched_getaffinity(row["pid"]) == (others if row["core"] is None else {row["core"]})
+    for pid in (status["pid"], *(row["pid"] for row in status["commands"])):
+        assert os.sched_getaffinity(pid) == others
+
+
 def test_start_in_order_status_and_ordered_stop(tmp_path: Path) -> None:
     with engine(tmp_path) as one:
         one.wait_up()
@@ -155,14 +171,12 @@ def test_start_in_order_status_and_ordered_stop(tmp_path: Path) -> None:
         assert status["pm_qos"] == "not held (not asked for)"
         allowed = os.sched_getaffinity(0)
         cores = {w["name"]: w["core"] for w in status["workers"]}
-        if len(allowed) > 1:
-            assert cores["feed"] in allowed
-            for worker in status["workers"]:
-                if worker["core"] is not None:
-                    assert os.sched_getaffinity(worker["pid"]) == {worker["core"]}
+        assert len(allowed) == 1 or cores["feed"] in allowed
+        assert_placed(one, status)
         nice = {w["name"]: os.getpriority(os.PRIO_PROCESS, w["pid"]) for w in status["workers"]}
         ours = os.getpriority(os.PRIO_PROCESS, 0)
         assert nice["feed"] == ours
+        assert os.getpriority(os.PRIO_PROCESS, status["commands"][0]["pid"]) == max(ours, VENUE_NICE)
         assert nice["housekeeping"] >= min(ours + 5, 5)
         assert os.getpriority(os.PRIO_PROCESS, one.process.pid) >= 5
         assert (one.state_dir / "log" / "venue-sim.log").read_text() == "venue log line\n"
@@ -173,6 +187,7 @@ def test_start_in_order_status_and_ordered_stop(tmp_path: Path) -> None:
             ("feed", "exit"), ("housekeeping", "exit"),
         )]  # fmt: skip
         assert order == sorted(order)
+        assert one.ended["cores"] == sorted(allowed)
         assert "feed: event: phase orders" not in text
         assert one.ended["run"]["ended"] == "SIGTERM"
         assert {w["state"] for w in one.ended["workers"][1:]} == {"STOPPED"}
@@ -194,6 +209,7 @@ def test_killed_worker_comes_back_in_its_slot_with_its_bell(tmp_path: Path) -> N
             assert (after[name]["incarnation"], after[name]["restarts"]) == (2, 1)
             assert after[name]["state"] == "RUNNING"
         assert after["strategy"]["pid"] == before["strategy"]["pid"]
+        assert_placed(one, one.ask("status"))
         events = one.events()
         assert "feed: event: restart of 2" in events
         assert "killed by SIGKILL: restarting feed" in events
@@ -213,6 +229,7 @@ def test_killed_venue_comes_back_on_its_ports(tmp_path: Path) -> None:
         until(lambda: "venue-sim is back" in one.events())
         again = one.ask("status")["commands"][0]
         assert again["restarts"] == 1
+        assert_placed(one, one.ask("status"))
         assert Path(f"/proc/{again['pid']}/cmdline").read_bytes().split(b"\0")[-3:-1] == [b"7001", b"7002"]
         assert one.stop() == 0
 

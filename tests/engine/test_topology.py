@@ -58,7 +58,7 @@ def make(
 
 def test_default_placement_is_three_workers() -> None:
     _, topology = make()
-    assert topology.placement == "default: housekeeping@- feed@0 trade@1"
+    assert topology.placement == "default: housekeeping@- feed@0 trade@1, others on 0"
     assert [(w.slot, w.name, w.core, w.nice) for w in topology.workers] == [
         (1, "housekeeping", None, 5),
         (2, "feed", 0, 0),
@@ -139,6 +139,18 @@ def test_strategy_on_a_symbol_the_venue_lacks_is_refused() -> None:
         make(TEXT.replace('["BBB"]', '["CCC"]'))
 
 
+@pytest.mark.parametrize("symbols", ['["BTC-USDT-SWAP"]', '["BTC-USDT-PERP"]', "[]"])
+@pytest.mark.parametrize("name", ["BTC-USDT-SWAP", "BTC-USDT-PERP"])
+def test_a_strategy_may_name_what_the_venue_has_by_either_name(name: str, symbols: str) -> None:
+    text = CHECKED.replace("binance_usdm", "okx").replace("ANY", name)
+    text = text.replace('adapter = "okx"', f'adapter = "okx"\nsymbols = {symbols}')
+    urls = {"one": VenueUrls("ws://h", "http://h", None, ("BTC-USDT-SWAP",), URLS["one"].orders)}
+    make(text, urls)
+    like = r"BTC-USDT-PREP.*BTC-USDT-PERP"
+    with pytest.raises((TopologyError, ConfigError), match=like):
+        make(text.replace(f'instruments = ["{name}"]', 'instruments = ["BTC-USDT-PREP"]'), urls)
+
+
 def test_venue_without_the_configured_symbol_is_refused() -> None:
     with pytest.raises(TopologyError, match=r"venues\.one does not trade BBB"):
         make(
@@ -190,6 +202,13 @@ def test_check_names_an_unknown_kind() -> None:
 def test_check_names_an_unknown_adapter() -> None:
     with pytest.raises(ConfigError, match=r"venues\.one\.adapter: unknown venue 'nowhere'; known venues: "):
         check_config(parse_config(CHECKED.replace("binance_usdm", "nowhere"), "x"))
+
+
+@pytest.mark.parametrize("key", ["depth_stream", "trade_stream"])
+def test_check_names_a_stream_that_the_venue_does_not_have(key: str) -> None:
+    text = CHECKED.replace('adapter = "binance_usdm"', f'adapter = "binance_usdm"\n{key} = "books"')
+    with pytest.raises(ConfigError, match=rf"venues\.one\.{key}: binance_usdm: no {key[:5]} stream 'books'"):
+        check_config(parse_config(text, "x"))
 
 
 def test_check_names_a_missing_capture() -> None:

@@ -61,6 +61,17 @@ def test_the_second_step_of_a_clear_does_not_undo_a_newer_halt() -> None:
     assert control.clear_halt(control.halt_count)
 
 
+def test_a_state_asked_for_again_counts_and_undoes_a_clear_under_way_but_lowers_nothing() -> None:
+    control, _ = make()
+    control.set_halt(TradingState.HALTED, 1)
+    seen = control.halt_count
+    assert not control.set_halt(TradingState.HALTED, 2, again=True)
+    assert (control.halt_count, control.halt_state()) == (seen + 1, (TradingState.HALTED, 2))
+    assert not control.clear_halt(seen)
+    assert not control.set_halt(TradingState.REDUCING, 3, again=True)
+    assert (control.halt_count, control.halt_state()) == (seen + 1, (TradingState.HALTED, 2))
+
+
 def test_halt_refuses_what_is_no_state_or_reason() -> None:
     control, _ = make()
     with pytest.raises(ValueError, match="9"):

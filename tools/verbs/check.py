@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from engine.checking import check_config
+from engine.checking import check_config, key_warnings
 from engine.config import dump_config
 from tools.verbs.run import load
 
@@ -20,9 +20,14 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Validate a configuration and print it resolved: every default filled in, secrets as references only."""
+    """Validate a configuration and print it resolved: every default filled in, secrets as references only.
+
+    Warns of key files that are not there, or that others than their owner can read.
+    """
     resolved = load(config)
     placement = check_config(resolved, str(config or "embedded default"))
+    for text in key_warnings(resolved):
+        typer.echo(f"warning: {text}", err=True)
     if json:
         typer.echo(orjson.dumps({"config": dump_config(resolved), "placement": placement}).decode())
         return

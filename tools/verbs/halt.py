@@ -73,7 +73,7 @@ def halt(
     elif sentinel_acted:
         answer |= {"acted": sentinel_acted, "by": "the sentinel"}
     _print(answer, as_json=json)
-    if any(not row["nothing_rests"] for row in answer.get("acted", [])):
+    if any(not row["nothing_rests"] and not row.get("is_gone") for row in answer.get("acted", [])):
         raise EngineError("orders may still rest: see above, and look at the venue")
 
 
@@ -155,6 +155,9 @@ def _print(answer: dict[str, Any], *, as_json: bool) -> None:
     else:
         typer.echo(f"{answer['instance']}: trading state {state}{tail if state == 'HALTED' else ''}")
     for row in answer.get("acted", []):
+        if row.get("is_gone"):
+            typer.echo(f"{row['account']}: a simulated venue, which ended with its engine")
+            continue
         rest = "nothing rests"
         if not row["nothing_rests"]:
             rest = f"ORDERS MAY REST: {row.get('error', 'no answer')}"

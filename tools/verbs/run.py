@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from engine.checking import check_config, check_settings
+from engine.checking import check_config, check_settings, key_warnings
 from engine.config import Config, RunConfig, load_config, parse_config
 from engine.errors import ConfigError, Problem
 from engine.reporting import Progress
@@ -41,6 +41,8 @@ def run(
     """Run the engine until Ctrl-C, SIGTERM or the end of --duration, then print its report."""
     resolved = with_duration(load(config), duration)
     check_config(resolved, str(config or "embedded default"))
+    for text in key_warnings(resolved):
+        typer.echo(f"warning: {text}", err=True)
     if report is not None:
         make_folder(report)
 
