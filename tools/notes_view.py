@@ -113,6 +113,28 @@ def shadow_table(notes: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def store_parts(notes: Notes) -> list[RenderableType]:
+    """How database, mirror and the cache of queries are doing; nothing where there is none."""
+    parts: list[RenderableType] = [
+        Text(f"Queries of {actor}: {told['hits'] + told['misses']:,}, {told['hit_rate']:.1%} from the cache")
+        for actor, told in notes.get("queries", {}).items()
+    ]
+    if not (stores := notes.get("store", {})) and not notes.get("mirror"):
+        return parts
+    table = _table("Storing", "where", "rows, keys", "lag", "connections", "failures", "now")
+    table.columns[-1].justify = "left"
+    for told in stores.values():
+        pool = f"{told['connections']} of {told['connections_max']}" if "connections" in told else "–"
+        lag = f"{told['lag_ms'] / 1e3:,.1f} s"
+        table.add_row(
+            told["database"], f"{told['rows']:,}", lag, pool, f"{told['failures']:,}", told["error"] or "good"
+        )
+    for told in notes.get("mirror", {}).values():
+        cells = (f"{told['keys_written']:,}", "–", f"≤ {told['connections_max']}", f"{told['failures']:,}")
+        table.add_row("mirror", *cells, told["error"] or "good")
+    return [table, *parts]
+
+
 def note_parts(notes: Notes) -> list[RenderableType]:
     """A table for everything that was told."""
     parts: list[RenderableType] = []

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tools.notes_view import note_parts
+from tools.notes_view import note_parts, store_parts
 
 
 def ns(value: int) -> str:
@@ -147,7 +147,8 @@ def render(report: Mapping[str, Any]) -> RenderableType:
     side = Table.grid(padding=(0, 4))
     side.add_row(_facts("Market data", report["market"]), _facts("Orders", report["orders"]))
     parts += [side, Text(), _positions(report), Text(), _pnl(report), Text(), _faults(report)]
-    for told in note_parts(report.get("notes", {})):
+    notes = report.get("notes", {})
+    for told in (*note_parts(notes), *store_parts(notes)):
         parts += [Text(), told]
     if report["events"]:
         events = _table("Events", "what happened")

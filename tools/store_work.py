@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from actors.measures import measure_folders
-from actors.persistence.archive import Archive, archive_old, hash_of
+from actors.persistence.archive import Archive, ArchiveError, archive_old, hash_of
 from actors.persistence.backup import BackupFolder
 from actors.persistence.backup import drill as run_drill
 from actors.persistence.queries import INSTANCES, QUERIES, STEPS, STORED
@@ -28,6 +28,8 @@ Span = tuple[datetime | None, datetime | None]
 LONG_AGO, NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 NEWEST = "newest"
 DRAIN_ENTRIES = 5_000
+# Parameters of queries whose options may be repeated.
+OPTIONS = {"symbols": "--symbol", "venues": "--venue"}
 
 
 async def status(store: Store, say: Say) -> None:
@@ -89,7 +91,8 @@ async def query(make: Callable[[], Store], name: str | None, given: Mapping[str,
     """Answer a shipped question, or list them."""
     if name is None:
         for known in QUERIES.values():
-            say({"query": known.name, "takes": ", ".join(known.parameters), "answers": known.help})
+            options = ", ".join(OPTIONS.get(name, f"--{name}") for name in known.parameters)
+            say({"query": known.name, "takes": options, "answers": known.help})
         return
     if name not in QUERIES:
         raise typer.BadParameter(f"no query {name!r}; there are: {', '.join(QUERIES)}")
@@ -104,10 +107,9 @@ async def query(make: Callable[[], Store], name: str | None, given: Mapping[str,
     try:
         if "instance" in asked.parameters and not arguments.get("instance"):
             arguments["instance"] = await _only_instance(store)
-        options = {"symbols": "--symbol", "venues": "--venue"}
         for key in asked.parameters:
             if arguments.get(key) is None:
-                raise typer.BadParameter(f"store query {name} needs {options.get(key, f'--{key}')}")
+                raise typer.BadParameter(f"store query {name} needs {OPTIONS.get(key, f'--{key}')}")
         arguments = {key: arguments[key] for key in asked.parameters}
         for row in await asked.run(store, **arguments):
             found = dict(zip(asked.columns, row, strict=True))
@@ -131,9 +133,11 @@ async def archive(root: str, keep_days: Mapping[str, int], store: Store, say: Sa
     if not keep_days:
         raise typer.BadParameter("store archive needs --keep TABLE=DAYS, or keep_days in [store]")
     target = Archive(root)
+    is_none = True
     await store.open()
     try:
         async for part in archive_old(store, target, keep_days, datetime.now(UTC)):
+            is_none = False
             say(
                 {
                     "archived": part.table,
@@ -142,6 +146,8 @@ async def archive(root: str, keep_days: Mapping[str, int], store: Store, say: Sa
                     "hash": part.digest,
                 }
             )
+        if is_none:
+            say({"archived": "nothing", "why": "no day is older than the policy keeps", "keeps": keep_days})
     finally:
         await store.close()
 
@@ -162,10 +168,15 @@ async def restore(
             return
         source = Archive(root)
         since, until = span[0] or LONG_AGO, span[1] or NEVER
-        for part in source.parts(BY_NAME[table] if table else None):
-            if since <= part.day < until:
-                came = await source.restore(store, [part])
-                say({"restored": part.table, "day": f"{part.day:%Y-%m-%d}", "rows": part.rows, "came": came})
+        parts = source.parts(BY_NAME[table] if table else None)
+        wanted = [part for part in parts if since <= part.day < until]
+        if not wanted:
+            raise ArchiveError(
+                f"archive: {root} has nothing of that" if parts else f"archive: {root} is empty"
+            )
+        for part in wanted:
+            came = await source.restore(store, [part])
+            say({"restored": part.table, "day": f"{part.day:%Y-%m-%d}", "rows": part.rows, "came": came})
     finally:
         await store.close()
 

@@ -105,12 +105,12 @@ def main() -> int:
 
 async def _archive(order: dict[str, Any]) -> int:
     from actors.persistence.archive import Archive, ArchiveError, archive_old
-    from actors.persistence.writer import StoreSettings, make_store
+    from actors.persistence.writer import PATIENT_S, StoreSettings, make_store
 
     state_dir = Path(order.pop("state_dir"))
     settings = StoreSettings(**order)
     try:
-        store = make_store(settings, state_dir)
+        store = make_store(settings, state_dir, PATIENT_S)
         archive = Archive(settings.archive)
         await store.open()
         try:

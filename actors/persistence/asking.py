@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import time
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from itertools import product
+from operator import itemgetter
+from typing import Any, TypeVar
 
-from actors.persistence.queries import RECENT_TRADES, Query
+import orjson
+
+from actors.persistence.queries import TRADES_BY_MARKET, Query
+from actors.persistence.sqlite import stored_value
 from actors.persistence.store import Store, StoreError
 from actors.persistence.tables import Row
 
 TTL_NS = 30_000_000_000
 ENTRIES_MAX = 1_000
 TRADES_MAX = 10_000
+# PostgreSQL plans the first five runs of a prepared statement anew.
+WARM_RUNS = 6
 Answer = list[Row]
+Market = tuple[str, str]  # venue, symbol
+Trades = dict[Market, Answer]
+_T = TypeVar("_T")
 
 
 class QueryCache:
@@ -47,14 +57,21 @@ class QueryCache:
         self._ttl_ns = ttl_ns
         self._entries_max = entries_max
         self._now_ns = now_ns
-        self._kept: OrderedDict[Hashable, tuple[int, Answer]] = OrderedDict()
-        self._under_way: dict[Hashable, asyncio.Task[Answer]] = {}
+        self._kept: OrderedDict[Hashable, tuple[int, Any]] = OrderedDict()
+        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
 
     @property
     def hit_rate(self) -> float:
         """Share of questions that needed no round trip, 0 before the first."""
         asked = self.hits + self.misses
         return self.hits / asked if asked else 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """Hits, misses and their rate, as an actor notes them for status and report: `note("queries", …)`."""
+        return {
+            "hits": self.hits, "misses": self.misses, "hit_rate": round(self.hit_rate, 4),
+            "answers_kept": len(self._kept),
+        }  # fmt: skip
 
     async def ask(self, query: Query, **given: object) -> Answer:
         """The answer, from the database at most every 30 seconds; do not change it.
@@ -66,13 +83,14 @@ class QueryCache:
         sql, arguments = query.bind(self.store, **given)
         return await self.get((sql, *arguments), lambda: self.store.select(sql, arguments))
 
-    async def get(self, key: Hashable, load: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def get(self, key: Hashable, load: Callable[[], Awaitable[_T]]) -> _T:
         """What is kept under a key, or what `load` gives; its exceptions reach everybody who waits."""
         kept = self._kept.get(key)
         if kept is not None and self._now_ns() - kept[0] < self._ttl_ns:
             self._kept.move_to_end(key)
             self.hits += 1
-            return kept[1]
+            found: _T = kept[1]
+            return found
         task = self._under_way.get(key)
         if task is None:
             self.misses += 1
@@ -81,9 +99,10 @@ class QueryCache:
         else:
             self.hits += 1
         # Shielded: one who gives up must not take the answer from the others.
-        return await asyncio.shield(task)
+        answer: _T = await asyncio.shield(task)
+        return answer
 
-    async def _load(self, key: Hashable, load: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _load(self, key: Hashable, load: Callable[[], Awaitable[_T]]) -> _T:
         try:
             asked_ns = self._now_ns()
             answer = await load()
@@ -102,7 +121,7 @@ class _Asked:
     venues: frozenset[str]
     since: datetime
     limit: int
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[Trades]
 
 
 class TradeReader:
@@ -123,23 +142,36 @@ class TradeReader:
         self._asked: list[_Asked] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
+    async def warm(self) -> None:
+        """Connect and let the server settle its plan, so that the first tick pays for neither.
+
+        Raises:
+            StoreError: the database is not there; the first tick then tries again.
+        """
+        nobody = markets_json({("", ""): (datetime.now(UTC), 1)})  # a market that is looked up, in vain
+        for _ in range(WARM_RUNS):
+            await TRADES_BY_MARKET.run(self.store, markets=nobody)
+
     async def get_recent_trades_optimized(
         self, symbols: Iterable[str], exchanges: Iterable[str], start_time: datetime, limit: int = TRADES_MAX
-    ) -> Answer:
-        """Our trades in these symbols at these venues since a time, newest first.
+    ) -> Trades:
+        """Our trades in these symbols at these venues since a time, newest first; do not change the answer.
 
         Args:
             symbols: the venues' own.
             exchanges: names of venues.
             start_time: from then on.
-            limit: at most so many.
+            limit: of each market at most so many.
 
         Returns:
-            Rows of `RECENT_TRADES.columns`.
+            By (venue, symbol) rows of `TRADES_BY_MARKET.columns`, of which the first says nothing to you.
 
         Raises:
             StoreError: the database could not answer.
+            ValueError: the time has no zone.
         """
+        if start_time.tzinfo is None:
+            raise ValueError(f"{start_time} is a time without a zone")
         wanted = _Asked(
             frozenset(symbols),
             frozenset(exchanges),
@@ -148,13 +180,13 @@ class TradeReader:
             asyncio.get_running_loop().create_future(),
         )
         if not wanted.symbols or not wanted.venues:
-            return []
+            return {}
         if self.cache is None:
             return await self._ask(wanted)
-        key = (RECENT_TRADES.name, wanted.symbols, wanted.venues, start_time, limit)
+        key = (TRADES_BY_MARKET.name, wanted.symbols, wanted.venues, start_time, limit)
         return await self.cache.get(key, lambda: self._ask(wanted))
 
-    async def _ask(self, wanted: _Asked) -> Answer:
+    async def _ask(self, wanted: _Asked) -> Trades:
         if not self._asked:
             asyncio.get_running_loop().call_soon(self._send)
         self._asked.append(wanted)
@@ -169,20 +201,13 @@ class TradeReader:
     async def _answer(self, asked: list[_Asked]) -> None:
         """One statement for all, then each gets its part."""
         self.statements += 1
-        # A common limit could cut off what only the oldest question wants: nothing is cut before the parts.
-        common = max(a.limit for a in asked) if len({(a.symbols, a.venues) for a in asked}) == 1 else -1
+        markets = markets_of(asked)
         try:
-            rows = await RECENT_TRADES.run(
-                self.store,
-                symbols=sorted(frozenset().union(*(a.symbols for a in asked))),
-                venues=sorted(frozenset().union(*(a.venues for a in asked))),
-                since=min(a.since for a in asked),
-                limit=common if common >= 0 else 1 << 40,
-            )
-            groups = by_market(rows)
+            rows = await TRADES_BY_MARKET.run(self.store, markets=markets_json(markets))
+            trades = by_market(rows, list(markets))
             for one in asked:
                 if not one.answer.done():
-                    one.answer.set_result(part_of(groups, one, self.store.shown(one.since)))
+                    one.answer.set_result(part_of(trades, one, self.store.shown(one.since)))
         except StoreError as error:
             for one in asked:
                 if not one.answer.done():
@@ -192,31 +217,55 @@ class TradeReader:
                 one.answer.cancel()  # whatever happened, nobody waits for ever; done ones stay as they are
 
 
-_AT, _VENUE, _SYMBOL = (RECENT_TRADES.columns.index(name) for name in ("at", "venue", "symbol"))
-Groups = dict[tuple[str, str], list[tuple[int, Row]]]
+_MARKET, _AT = (TRADES_BY_MARKET.columns.index(name) for name in ("market", "at"))
+_at_of = itemgetter(_AT)
+Markets = dict[Market, tuple[datetime, int]]
 
 
-def by_market(rows: Answer) -> Groups:
-    """Rows by venue and symbol, each with its place in the whole answer: newest first."""
-    groups: Groups = {}
-    for place, row in enumerate(rows):
-        groups.setdefault((row[_VENUE], row[_SYMBOL]), []).append((place, row))
-    return groups
+def markets_of(asked: Iterable[_Asked]) -> Markets:
+    """What a tick asks: the oldest time and the largest limit of each market."""
+    wanted: Markets = {}
+    for one in asked:
+        for market in product(one.venues, one.symbols):
+            since, limit = wanted.get(market, (one.since, one.limit))
+            wanted[market] = min(since, one.since), max(limit, one.limit)
+    return wanted
 
 
-def part_of(groups: Groups, one: _Asked, since: Any) -> Answer:
+def markets_json(wanted: Markets) -> str:
+    """Markets as `TRADES_BY_MARKET` takes them, each with its place as its number."""
+    texts = {since: stored_value(since) for since in {since for since, _ in wanted.values()}}
+    return orjson.dumps(
+        [
+            {"market": number, "venue": venue, "symbol": symbol, "since": texts[since], "most": limit}
+            for number, ((venue, symbol), (since, limit)) in enumerate(wanted.items())
+        ]
+    ).decode()
+
+
+def by_market(rows: Answer, markets: Sequence[Market]) -> Trades:
+    """Rows of each market, the newest first."""
+    found: list[Answer] = [[] for _ in markets]
+    for row in rows:
+        found[row[_MARKET]].append(row)
+    for group in found:
+        group.sort(key=_at_of, reverse=True)  # as they come; but no database owes it to an outer SELECT
+    return dict(zip(markets, found, strict=True))
+
+
+def part_of(trades: Trades, one: _Asked, since: Any) -> Trades:
     """What one of many asked for, without a look at the rows of the others.
 
     Args:
-        groups: of the common answer.
+        trades: of all.
         one: its question.
         since: the time it asked from, as rows show times.
     """
-    markets = [groups.get((venue, symbol), ()) for venue in one.venues for symbol in one.symbols]
-    merged = markets[0] if len(markets) == 1 else heapq.merge(*markets)
-    found: Answer = []
-    for _, row in merged:
-        if len(found) >= one.limit or row[_AT] < since:
-            break
-        found.append(row)
+    found: Trades = {}
+    for market in product(one.venues, one.symbols):
+        rows = trades[market]
+        end = len(rows)
+        if rows and rows[-1][_AT] < since:  # somebody else asked for older ones
+            end = bisect_left(rows, True, key=lambda row: bool(row[_AT] < since))
+        found[market] = rows[: min(end, one.limit)]
     return found

@@ -33,6 +33,7 @@ RETRY_FIRST_S, RETRY_MAX_S = 0.2, 5.0
 # Books read between two looks at the loop: some 20 µs each.
 BOOKS_PER_STEP = 25
 _S = 1_000_000_000
+TELL_EVERY_NS = _S
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ class MirrorActor(Actor):
         self._is_stopping = False
         self._is_running = False
         self._told = ""
+        self._tell_ns = 0
         self._keys = context.counter("mirror.keys")
         self._failures = context.counter("mirror.failures")
         self._write_ns = context.histogram("mirror.write_ns")
@@ -251,7 +253,23 @@ class MirrorActor(Actor):
                     self.context.host.metrics.fault(FAULT_MIRROR, self._told, self.context.utc_ns())
                 pause_s = retry_s * (0.5 + jitter.random())
                 retry_s = min(RETRY_MAX_S, retry_s * 2)
+            self._tell()
             await self.context.sleep(int(pause_s * _S))
+
+    def _tell(self) -> None:
+        """Say for status and report how mirroring goes, once a second at most."""
+        if self._mirror is None or self.context.now_ns() < self._tell_ns:
+            return
+        self._tell_ns = self.context.now_ns() + TELL_EVERY_NS
+        self.context.note(
+            "mirror",
+            {
+                "connections_max": self._mirror.connections,
+                "keys_written": self._keys.value,
+                "failures": self._failures.value,
+                "error": self._told,
+            },
+        )
 
     async def _snapshots(self) -> list[Snapshot]:
         host = self.context.host
@@ -285,6 +303,8 @@ class MirrorActor(Actor):
         while self._is_running and self.context.now_ns() < deadline:
             await self.context.sleep(1_000_000)
         if self._mirror is not None:
+            self._tell_ns = 0
+            self._tell()
             await self._mirror.close()
 
 

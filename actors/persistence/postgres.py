@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg  # type: ignore[import-untyped]
 
@@ -28,13 +29,26 @@ SCAN_ROWS = 5_000
 _POSITION = "SELECT epoch, file_index, byte_offset, sequence, chain FROM ringlane.cursors"
 
 
+class Connection(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that goes back to its pool without a round trip.
+
+    What is done here leaves nothing behind that would need one: no setting is changed, no cursor outlives its
+    transaction, temporary tables and locks end with theirs. An open transaction is rolled back by the pool.
+    """
+
+    def get_reset_query(self) -> str:
+        """None."""
+        return ""
+
+
 class PostgresStore(Store):
     """Rows in a PostgreSQL database, schema `ringlane`.
 
     Args:
         url: postgresql:// address; never shown.
         pairs: traded pairs, which size the pool.
-        timeout_s: of one statement and of connecting; a slower one is as good as gone.
+        timeout_s: of connecting, and of one statement; a slower one is as good as gone.
+        statement_s: of one statement, where somebody waits for a long one.
     """
 
     name = "postgres"
@@ -45,10 +59,14 @@ class PostgresStore(Store):
         "text": "::text",
     }
 
-    def __init__(self, url: str, *, pairs: int = 1, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, pairs: int = 1, timeout_s: float = 10.0, statement_s: float | None = None
+    ) -> None:
         self._url = url
+        self._where = place_of(url)
         self.connections = connections_for(pairs)
         self._timeout_s = timeout_s
+        self._statement_s = statement_s or timeout_s
         self._pool: asyncpg.Pool[Any] | None = None
         self._has_timescale = False
         self._partitions: set[tuple[str, datetime]] = set()
@@ -65,7 +83,8 @@ class PostgresStore(Store):
                 min_size=0,
                 max_size=self.connections,
                 timeout=self._timeout_s,
-                command_timeout=self._timeout_s,
+                command_timeout=self._statement_s,
+                connection_class=Connection,
             )
             assert pool is not None
             async with pool.acquire() as connection:
@@ -78,6 +97,8 @@ class PostgresStore(Store):
             if pool is not None:
                 pool.terminate()
             raise
+        except ValueError:  # its text may be a piece of the password
+            raise SchemaError(f"{self.name}: the address is no postgresql:// address") from None
         self._pool = pool
 
     async def close(self) -> None:
@@ -105,14 +126,14 @@ class PostgresStore(Store):
         except _LOST as error:
             raise self._error("use", error) from None
 
-    async def health(self) -> dict[str, Any]:
-        """Whether it answers, and how many connections of the pool are made and idle."""
-        found = await super().health()
+    def describe(self) -> dict[str, Any]:
+        """How its days are kept, and how many connections of the pool are made, idle, and allowed."""
         pool = self._pool
         made, idle = (pool.get_size(), pool.get_idle_size()) if pool is not None else (0, 0)
         partitions = "timescaledb" if self._has_timescale else "native"
-        return found | {
-            "connections": made, "idle": idle, "connections_max": self.connections, "partitions": partitions
+        return {
+            "database": self.name, "partitions": partitions, "connections": made, "idle": idle,
+            "connections_max": self.connections,
         }  # fmt: skip
 
     async def position(self, instance: str, gateway: int) -> JournalPosition:
@@ -169,9 +190,10 @@ class PostgresStore(Store):
         return int((await self.select(f"SELECT count(*) FROM ringlane.{table.name}"))[0][0])
 
     async def select(self, sql: str, arguments: Sequence[object] = ()) -> list[Row]:
-        """Rows of a query."""
+        """Rows of a query, as the driver's records: they index, unpack and compare as tuples."""
         async with self.session() as connection:
-            return [tuple(row) for row in await connection.fetch(sql, *arguments)]
+            rows: list[Row] = await connection.fetch(sql, *arguments)
+            return rows
 
     async def scan(
         self, tables: Sequence[Table], since: datetime | None = None, until: datetime | None = None
@@ -192,11 +214,17 @@ class PostgresStore(Store):
                         yield table, [tuple(row) for row in rows]
 
     async def days(self, table: Table) -> list[datetime]:
-        """Days of which there are rows."""
-        sql = (
-            f"SELECT DISTINCT date_trunc('day', at AT TIME ZONE 'UTC') FROM ringlane.{table.name} ORDER BY 1"
-        )
-        return [row[0].replace(tzinfo=UTC) for row in await self.select(sql)]
+        """Days of which there are rows; with native partitions no row but one of each is looked at."""
+        if self._has_timescale:
+            day = "date_trunc('day', at AT TIME ZONE 'UTC')"
+            rows = await self.select(f"SELECT DISTINCT {day} FROM ringlane.{table.name} ORDER BY 1")
+            return [row[0].replace(tzinfo=UTC) for row in rows]
+        async with self.session() as connection:
+            return [
+                day
+                for name, day in await self._days(connection, table)
+                if await connection.fetchval(f'SELECT EXISTS (SELECT FROM ringlane."{name}")')
+            ]
 
     async def remove_day(self, table: Table, day: datetime, rows: int) -> None:
         """Delete the rows of one day, if they are exactly that many; a partition is dropped as a whole."""
@@ -303,10 +331,16 @@ class PostgresStore(Store):
 
     @staticmethod
     async def _make_partition(connection: Any, table: Table, day: datetime) -> None:
+        """Make a day's partition beside the table and attach it: who reads the table, a long backup among
+        them, holds nobody up, as one that is created in its place would be.
+        """
         name = f"{table.name}_{day:%Y%m%d}"
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_SCHEMA)
+        if await connection.fetchval("SELECT to_regclass($1)", f'ringlane."{name}"') is not None:
+            return
         await connection.execute(
-            f'CREATE TABLE IF NOT EXISTS ringlane."{name}" PARTITION OF ringlane.{table.name} '
+            f'CREATE TABLE ringlane."{name}" (LIKE ringlane.{table.name} INCLUDING ALL);'
+            f'ALTER TABLE ringlane.{table.name} ATTACH PARTITION ringlane."{name}" '
             f"FOR VALUES FROM ('{day.isoformat()}') TO ('{(day + timedelta(days=1)).isoformat()}')"
         )
 
@@ -323,8 +357,22 @@ class PostgresStore(Store):
         ]
 
     def _error(self, verb: str, error: BaseException) -> StoreError:
-        text = str(error) or type(error).__name__
-        return StoreError(f"{self.name}: can not {verb} the database: {text}")
+        text = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        return StoreError(f"{self.name}: can not {verb} the database{self._where}: {text}")
+
+
+def place_of(url: str) -> str:
+    """Name and host of a database as a message says them; nothing where a password may have spoiled them."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("postgresql", "postgres") or parts.netloc.count("@") != url.count("@"):
+            return ""
+        host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    name = parts.path.strip("/")
+    return f"{' ' * bool(name)}{name}{' at ' * bool(host)}{host}{port}"
 
 
 def steps_of(migration: Migration, *, has_timescale: bool) -> list[str]:

@@ -219,7 +219,7 @@ def instrument_of(stored: Row) -> tuple[tuple[int, int], Instrument]:
     """Back from a row of the table `instruments` to what `RowMaker` wants to know of it."""
     fields = dict(zip(tables.INSTRUMENTS.names, stored, strict=True))
     row = Instrument(
-        instrument_id=fields["instrument_id"], venue_id=VENUE_ID.get(fields["venue"], 0),
+        instrument_id=fields["instrument_id"], venue_id=_venue_id(fields["venue"]),
         symbol=fields["symbol"], canonical=fields["canonical"],
         base=fields["base"], quote=fields["quote"], settle=fields["settle"],
         kind=fields["kind"], is_inverse=bool(fields["is_inverse"]), price_exponent=fields["price_exponent"],
@@ -239,3 +239,8 @@ def _venue(venue_id: int) -> str:
         return venue_name(venue_id)
     except VenueError:
         return str(venue_id)
+
+
+def _venue_id(venue: str) -> int:
+    """Back from `_venue`."""
+    return VENUE_ID.get(venue, int(venue) if venue.isdecimal() else 0)

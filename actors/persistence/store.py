@@ -67,13 +67,17 @@ class Store(ABC):
 
     @abstractmethod
     async def select(self, sql: str, arguments: Sequence[object] = ()) -> list[Row]:
-        """Rows of a query; `$1` … stand for the arguments."""
+        """Rows of a query, tuples or what reads like them; `$1` … stand for the arguments."""
+
+    def describe(self) -> dict[str, Any]:
+        """What there is to say without asking the database."""
+        return {"database": self.name}
 
     async def health(self) -> dict[str, Any]:
-        """Whether it answers, and how long that takes; what else there is to know depends on the database."""
+        """What `describe` says, and how long it takes to answer."""
         begin = time.monotonic_ns()
         await self.select("SELECT 1")
-        return {"database": self.name, "answers_ms": round((time.monotonic_ns() - begin) / 1e6, 3)}
+        return {**self.describe(), "answers_ms": round((time.monotonic_ns() - begin) / 1e6, 3)}
 
     def shown(self, at: datetime) -> Any:
         """A time as `select` returns times of this database."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,13 +19,15 @@ from actors.persistence.pace import Pace
 from actors.persistence.places import read_address
 from actors.persistence.rows import RowMaker
 from actors.persistence.store import SchemaError, Store, StoreError
+from actors.persistence.tables import BY_NAME, ENTRY
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context
 from actors.runtime.settings import read_settings
-from shm.errors import JournalError
+from shm.errors import JournalError, JournalLayoutError
+from shm.journal import FileView
 from shm.journal_cursor import JournalCursor, order_of
-from shm.journal_files import JournalPosition
-from shm.journal_reader import JournalFollower
+from shm.journal_files import JournalPosition, journal_files, map_to_read
+from shm.journal_reader import START, File, JournalFollower
 
 # Entries of one transaction: making their rows holds the housekeeping loop for about 10 ms.
 BATCH_ENTRIES = 500
@@ -32,6 +35,10 @@ CURSOR_EVERY_NS = 1_000_000_000
 LOOK_EVERY_NS = 1_000_000_000
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
 STOP_S = 1.0
+# Of one statement of a verb or an archiving process: counting a large table takes its time.
+PATIENT_S = 600.0
+# A journal's first entries, among which one has a row with a time: instruments come first.
+OWNER_ENTRIES, OWNER_STEP = 10_000, 200
 FAULT_STORE = 3300
 FAULT_ARCHIVE = 3302
 
@@ -62,6 +69,40 @@ class JournalWriter:
         self._maker: RowMaker | None = None
         self._stored: JournalPosition | None = None  # what the database is known to have committed
         self._cursor_due_ns = 0
+        self._is_proven = False
+
+    async def _check_owner(self, stored: JournalPosition) -> None:
+        """Refuse a journal whose place in the database belongs to another one of the same name.
+
+        An instance that began anew with an empty state directory begins at epoch 1 again; without this its
+        rows would be waited for where the other one ended.
+
+        Raises:
+            SchemaError: so it is: this journal never came so far, or its rows were written at another time.
+        """
+        if stored == START or not (files := journal_files(self.directory)):
+            return
+        if stored.epoch > files[-1][0]:
+            raise SchemaError(self._owner_text(stored))
+        sample = first_row([file for file in files if file[0] == stored.epoch], stored.sequence)
+        if sample is None:
+            return  # nothing to compare yet, or gone to retention
+        table, sequence, at = sample
+        rows = await self.store.select(
+            f"SELECT at FROM {self.store.prefix}{table}"
+            " WHERE instance = $1 AND gateway = $2 AND epoch = $3 AND sequence = $4",
+            (self.instance, self.gateway, stored.epoch, sequence),
+        )
+        if rows and rows[0][0] != self.store.shown(at):
+            raise SchemaError(self._owner_text(stored))
+        self._is_proven = True  # or archived meanwhile
+
+    def _owner_text(self, stored: JournalPosition) -> str:
+        return (
+            f"{self.store.name}: another journal is stored as instance {self.instance}, number "
+            f"{self.gateway}, up to record {stored.sequence} of epoch {stored.epoch}, and {self.directory} "
+            "does not continue it: give this instance another name, or another database"
+        )
 
     async def step(self, now_ns: int, limit: int = BATCH_ENTRIES) -> int:
         """Store the next entries; returns how many, 0 = caught up.
@@ -75,10 +116,14 @@ class JournalWriter:
             self._maker = RowMaker(
                 self.instance, self.gateway, await self.store.instruments(self.instance, self.gateway)
             )
+            if not self._is_proven:
+                await self._check_owner(position)
             self._follower = JournalFollower(self.directory, position)
         follower, before = self._follower, self._follower.position
         entries = follower.read(limit)
         if not entries:
+            if not self._is_proven:
+                await self._check_owner(before)
             self._save_cursor(now_ns)
             return 0
         batch = self._maker.make(entries, before, follower.position)
@@ -108,6 +153,32 @@ class JournalWriter:
     def close(self) -> None:
         """Save the cursor for good."""
         self._save_cursor(0)
+
+
+def first_row(files: Sequence[File], sequence: int) -> tuple[str, int, datetime] | None:
+    """Table, sequence and time of an epoch's first row with a time, that is, of what still is there of it.
+
+    Args:
+        files: of that epoch, in order.
+        sequence: how far to look.
+    """
+    if not files:
+        return None
+    epoch, index, path = files[0]
+    try:
+        view = FileView(path, map_to_read(path), epoch, index)
+    except (JournalLayoutError, FileNotFoundError):
+        return None  # another build's, or removed by retention just now
+    maker = RowMaker("", 0)
+    for _ in range(OWNER_ENTRIES // OWNER_STEP):
+        entries = [entry for entry in view.read(OWNER_STEP) if entry.sequence <= sequence]
+        if not entries:
+            break
+        for table, rows in maker.make(entries, START, START).rows.items():
+            if BY_NAME[table].is_partitioned:
+                *_, number, at = rows[0][: len(ENTRY)]
+                return table, number, at
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +238,7 @@ class StoreActor(Actor):
         self._told = ""
         self._store: Store | None = None
         self._writers: list[JournalWriter] = []
-        self._look_ns = 0
+        self._look_ns = self._tell_ns = 0
         self._rows = context.counter("store.rows")
         self._entries = context.counter("store.entries")
         self._failures = context.counter("store.failures")
@@ -234,6 +305,7 @@ class StoreActor(Actor):
                 pause_s = RETRY_MAX_S if isinstance(error, SchemaError | JournalError) else retry_s
                 pause_s *= 0.5 + jitter.random()
                 retry_s = min(RETRY_MAX_S, retry_s * 2)
+            self._tell()
             await self._rest(pause_s)
 
     async def _rest(self, pause_s: float) -> bool:
@@ -256,6 +328,23 @@ class StoreActor(Actor):
                 self._failed(error)  # the gateways' journals do not wait for it
             else:
                 self._writers.append(JournalWriter(self._store, path, spec.instance, number, cursor))
+
+    def _tell(self) -> None:
+        """Say for status and report how storing goes, once a second at most."""
+        if self._store is None or self.context.now_ns() < self._tell_ns:
+            return
+        self._tell_ns = self.context.now_ns() + LOOK_EVERY_NS
+        self.context.note(
+            "store",
+            self._store.describe()
+            | {
+                "rows": self._rows.value,
+                "entries": self._entries.value,
+                "lag_ms": self._lag_ns.value / 1e6,
+                "failures": self._failures.value,
+                "error": self._told,
+            },
+        )
 
     async def _pass(self) -> int:
         """One step of each journal; the most entries that one of them had."""
@@ -312,11 +401,18 @@ class StoreActor(Actor):
                 pass
         for writer in self._writers:
             writer.close()
+        self._tell_ns = 0
+        self._tell()
         await self._store.close()
 
 
-def make_store(settings: StoreSettings, state_dir: Path) -> Store:
+def make_store(settings: StoreSettings, state_dir: Path, statement_s: float | None = None) -> Store:
     """The store of a configuration.
+
+    Args:
+        settings: which database.
+        state_dir: where the embedded one is by default.
+        statement_s: how long a statement may take; None = as long as a journal may wait.
 
     Raises:
         ActorError: the driver is not installed, or the address can not be read (it is not shown).
@@ -329,4 +425,5 @@ def make_store(settings: StoreSettings, state_dir: Path) -> Store:
         from actors.persistence.postgres import PostgresStore
     except ImportError as error:
         raise ActorError(f"store: {error.name} is not installed: pip install 'ringlane[store]'") from None
-    return PostgresStore(read_address("store", settings.url_env, settings.url_file), pairs=settings.pairs)
+    url = read_address("store", settings.url_env, settings.url_file)
+    return PostgresStore(url, pairs=settings.pairs, statement_s=statement_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,9 +19,19 @@ from actors.persistence.tables import FILLS, INSTRUMENTS, INTENTS, REPORTS, ROW_
 from actors.persistence.writer import JournalWriter
 from shm.journal_cursor import JournalCursor
 from shm.journal_reader import START
+from tests.exec.scene import EPOCH
 from tests.persistence.conftest import MakeStore
 from tests.persistence.test_rows import all_rows
 from tests.persistence.trading import INSTANCE, Shop
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A journal of twenty orders, which nobody has closed yet."""
+    shop = Shop(tmp_path / "journal-3")
+    shop.trade(20)
+    yield tmp_path / "journal-3"
+    shop.close()
 
 
 def writer(store: Store, folder: Path, cursor: JournalCursor | None = None) -> JournalWriter:
@@ -78,12 +89,8 @@ def test_rows_arrive_once_while_the_journal_grows_and_writers_come_and_go(
 
 
 def test_a_batch_that_fails_leaves_nothing_and_is_stored_at_the_next_try(
-    make_store: MakeStore, tmp_path: Path
+    make_store: MakeStore, folder: Path
 ) -> None:
-    folder = tmp_path / "journal-3"
-    shop = Shop(folder)
-    shop.trade(20)
-
     async def run() -> None:
         store = make_store()
         await store.open()
@@ -107,14 +114,9 @@ def test_a_batch_that_fails_leaves_nothing_and_is_stored_at_the_next_try(
         await store.close()
 
     uvloop.run(run())
-    shop.close()
 
 
-def test_a_second_writer_of_the_same_journal_is_refused(make_store: MakeStore, tmp_path: Path) -> None:
-    folder = tmp_path / "journal-3"
-    shop = Shop(folder)
-    shop.trade(20)
-
+def test_a_second_writer_of_the_same_journal_is_refused(make_store: MakeStore, folder: Path) -> None:
     async def run() -> None:
         store = make_store()
         first, second = writer(store, folder), writer(store, folder)
@@ -127,14 +129,73 @@ def test_a_second_writer_of_the_same_journal_is_refused(make_store: MakeStore, t
         await store.close()
 
     uvloop.run(run())
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_journal_that_began_anew_under_the_same_name_is_refused_and_not_waited_for(
+    make_store: MakeStore, tmp_path: Path, epochs: int
+) -> None:
+    """As after the state directory was removed: epoch 1 again, or a higher one already."""
+    old, new = tmp_path / "old" / "journal-3", tmp_path / "new" / "journal-3"
+    for folder, orders in ((old, 30), (new, 60)):
+        for epoch in range(EPOCH, EPOCH + (epochs if folder is new else 1)):
+            shop = Shop(folder, epoch=epoch)
+            shop.trade(orders)
+            shop.close()
+
+    async def run() -> None:
+        store = make_store()
+        await store_all(writer(store, old))
+        with pytest.raises(SchemaError, match="another journal is stored as instance shop, number 3, up to"):
+            await store_all(writer(store, new))
+        await check_equal(store, old)
+        await store_all(writer(store, old))  # the one whose rows they are goes on
+        await store.close()
+
+    uvloop.run(run())
+
+
+def test_a_journal_behind_the_epoch_that_is_stored_is_refused(make_store: MakeStore, tmp_path: Path) -> None:
+    old, new = tmp_path / "old" / "journal-3", tmp_path / "new" / "journal-3"
+    for folder, epoch in ((old, EPOCH + 4), (new, EPOCH)):
+        shop = Shop(folder, epoch=epoch)
+        shop.trade(10)
+        shop.close()
+
+    async def run() -> None:
+        store = make_store()
+        await store_all(writer(store, old))
+        with pytest.raises(SchemaError, match="give this instance another name"):
+            await store_all(writer(store, new))
+        await store.close()
+
+    uvloop.run(run())
+
+
+def test_a_younger_journal_of_the_same_name_is_refused_once_it_has_a_row_to_tell_it_by(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old" / "journal-3", tmp_path / "new" / "journal-3"
+    shop = Shop(old)
+    shop.trade(20)
+    shop.close()
+    shop = Shop(new)  # instruments only, so far
+
+    async def run() -> None:
+        store = make_store()
+        await store_all(writer(store, old))
+        made = writer(store, new)
+        assert await made.step(time.monotonic_ns()) == 0
+        shop.trade(1)
+        with pytest.raises(SchemaError, match="does not continue it"):
+            await made.step(time.monotonic_ns())
+        await store.close()
+
+    uvloop.run(run())
     shop.close()
 
 
-def test_the_cursor_follows_what_is_committed(make_store: MakeStore, tmp_path: Path) -> None:
-    folder = tmp_path / "journal-3"
-    shop = Shop(folder)
-    shop.trade(20)
-
+def test_the_cursor_follows_what_is_committed(make_store: MakeStore, folder: Path) -> None:
     async def run() -> None:
         store = make_store()
         cursor = JournalCursor.open(folder, "store")
@@ -148,16 +209,11 @@ def test_the_cursor_follows_what_is_committed(make_store: MakeStore, tmp_path: P
         await store.close()
 
     uvloop.run(run())
-    shop.close()
 
 
 def test_a_step_that_is_broken_off_moves_no_cursor_and_the_next_stores_its_rows(
-    make_store: MakeStore, tmp_path: Path
+    make_store: MakeStore, folder: Path
 ) -> None:
-    folder = tmp_path / "journal-3"
-    shop = Shop(folder)
-    shop.trade(20)
-
     async def run() -> None:
         store = make_store()
         cursor = JournalCursor.open(folder, "store")
@@ -180,7 +236,6 @@ def test_a_step_that_is_broken_off_moves_no_cursor_and_the_next_stores_its_rows(
         await store.close()
 
     uvloop.run(run())
-    shop.close()
 
 
 def test_a_database_that_went_back_gets_again_what_it_lost(tmp_path: Path) -> None:

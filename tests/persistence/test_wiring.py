@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from io import StringIO
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
+from rich.console import Console
 
 from actors.measures import measure_folders
 from actors.persistence.mirror import Mirror
@@ -28,6 +29,7 @@ from shm.journal_reader import JournalFollower
 from tests.kit.engine_run import ROOT, EngineRun, engine, synthetic, until
 from tests.kit.servers import PostgresServer
 from tools.bench.valkey import ValkeyProcess
+from tools.notes_view import store_parts
 
 MARKET = """
 [venues.sim]
@@ -120,6 +122,12 @@ def assert_same(found: dict[str, list[Row]], wanted: dict[str, list[Row]]) -> No
         assert sorted(found[name], key=itemgetter(*places)) == rows, name
 
 
+def told(found: dict[str, Any], what: str = "store") -> dict[str, Any]:
+    """What its actor told last, for status and report; nothing yet = {}."""
+    (note,) = found.get("notes", {}).get(what, {"": {}}).values()
+    return cast(dict[str, Any], note)
+
+
 def test_a_run_with_the_embedded_default_leaves_rows_equal_to_its_journal(tmp_path: Path) -> None:
     with engine(tmp_path, rate=3000.0) as run:
         run.wait_running()
@@ -132,9 +140,14 @@ def test_a_run_with_the_embedded_default_leaves_rows_equal_to_its_journal(tmp_pa
             return count
 
         until(lambda: store_file.exists() and uvloop.run(fills()) > 20, "fills are stored while it runs")
+        until(lambda: told(run.status()).get("rows", 0) > 20, "the status tells of it")
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0
-        assert_same(uvloop.run(stored_rows(SqliteStore(store_file))), journal_rows(run))
+        rows = journal_rows(run)
+        found = told(run.report())
+        assert (found["database"], found["failures"], found["error"]) == ("sqlite", 0, "")
+        assert found["rows"] >= sum(map(len, rows.values()))
+        assert_same(uvloop.run(stored_rows(SqliteStore(store_file))), rows)
 
 
 @pytest.mark.prove
@@ -189,7 +202,8 @@ def test_a_run_goes_on_while_its_servers_are_killed_and_every_row_arrives_once(
                 server.kill()
                 valkey.process.kill()
                 valkey.process.wait()
-                time.sleep(0.5)  # let it trade on without them
+                for what in ("store", "mirror"):
+                    until(lambda w=what: told(run.status(), w).get("error"), f"{what}: the status says why")  # type: ignore[misc]
                 server.start()
                 valkey = ValkeyProcess(str(scratch))
 
@@ -202,6 +216,11 @@ def test_a_run_goes_on_while_its_servers_are_killed_and_every_row_arrives_once(
                 until(lambda: uvloop.run(mirrored()), "the mirror is filled again")
             run.signal(signal.SIGTERM)
             assert run.wait_ended() == 0
+            console = Console(file=StringIO(), width=200, record=True)  # what a person sees
+            for part in store_parts(run.report()["notes"]):
+                console.print(part)
+            text = console.export_text()
+            assert "postgres" in text and "of 5" in text and "mirror" in text and text.count("good") == 2
             rows = journal_rows(run)
             run.verb("store", "drain", str(run.state / run.name), "--url-env", "RL_TEST_PG")  # if it was away
             assert len(rows["fills"]) > 20

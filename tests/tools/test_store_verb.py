@@ -79,7 +79,8 @@ def test_old_days_are_archived_and_restored(
     verb("drain", "shop", *base)
     rows = rows_of(verb("status", *base)[1])
     place = ("--at", str(tmp_path / "archive"))
-    assert verb("archive", "--keep", "fills=2", *place, *base)[:2] == (0, [])  # nothing is that old
+    code, lines, _ = verb("archive", "--keep", "fills=2", *place, *base)
+    assert code == 0 and [line["archived"] for line in lines] == ["nothing"]  # nothing is that old
 
     class Later(clock.datetime):
         @classmethod
@@ -130,3 +131,14 @@ def test_what_could_not_be_done_is_said_without_the_address(
 
 def test_without_a_name_the_queries_are_listed(verb: Verb) -> None:
     assert {"recent-trades", "latency"} <= {line["query"] for line in verb("query")[1]}
+    takes = {line["query"]: line["takes"] for line in verb("query")[1]}
+    assert takes["recent-trades"] == "--symbol, --venue, --since, --limit"
+
+
+def test_an_archive_without_anything_says_so(verb: Verb, tmp_path: Path) -> None:
+    place = ("--sqlite", str(tmp_path / "rows.sqlite"), "--at", str(tmp_path / "old"))
+    assert verb("migrate", *place[:2])[0] == 0
+    code, lines, _ = verb("archive", "--keep", "fills=1", *place)
+    assert code == 0 and lines[-1]["archived"] == "nothing"
+    code, _, err = verb("restore", *place)
+    assert code == 1 and "is empty" in err

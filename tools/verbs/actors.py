@@ -43,8 +43,6 @@ COLUMNS = (
     Column("age p99", least=7, rank=3),
     Column("lag max", least=7, rank=3),
 )
-#: Columns from here on are the worker's: shown once for all its actors.
-WORKER_COLUMNS = 4
 
 
 def learn_names(note: RunNote) -> dict[int, list[ActorName]]:

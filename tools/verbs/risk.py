@@ -32,7 +32,8 @@ def risk(
     shown = ", ".join(format_units(limit, 8) if limit else "none" for limit in sorted(limits))
     console.print(f"[bold]{data['instance']}[/]  trading state {data['trading_state']}")
     console.print(f"limit of a correlated group: {shown}")
-    for part in note_parts(notes):
+    parts = note_parts(notes)
+    for part in parts:
         console.print(part)
-    if not notes:
+    if not parts:
         console.print("nothing was told yet", style="dim")

@@ -14,7 +14,7 @@ import typer
 
 from actors.errors import ActorError, SettingsError
 from actors.persistence.store import Store, StoreError
-from actors.persistence.writer import StoreSettings, make_store
+from actors.persistence.writer import PATIENT_S, StoreSettings, make_store
 from engine.config import load_config
 from engine.errors import EngineError
 from engine.run_file import running
@@ -83,7 +83,7 @@ class Place:
                 raise typer.BadParameter(f"there is no database {path}")
             settings = {"kind": "sqlite", "path": str(path)}
         try:
-            return make_store(StoreSettings(**settings), Path())
+            return make_store(StoreSettings(**settings), Path(), PATIENT_S)
         except (ActorError, SettingsError) as error:
             raise EngineError(str(error)) from error
 
