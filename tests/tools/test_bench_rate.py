@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from shm.clock import now_ns
 from shm.enums import RateLane
 from tools.bench import rate, rate_loops
 from tools.bench.common import OURS
@@ -33,7 +34,7 @@ def test_saturators_want_more_than_there_is_and_leave_cancels_their_share() -> N
     ledger, core = rate.make_ledger(limit=40), max(os.sched_getaffinity(0))
     with rate.forked(lambda: rate.want_too_much(ledger), {core}, 3):
         rate.wait_for(lambda: ledger.view(0, 0).refused[RateLane.NEW] > 3)
-        assert ledger.take(0, RateLane.CANCEL, 1, rate.now_ns()) == 0
+        assert ledger.take(0, RateLane.CANCEL, 1, now_ns()) == 0
     assert rate.refused_percent(ledger) > 0
 
 
@@ -42,3 +43,21 @@ def test_two_processes_meet_at_one_word_and_both_are_measured() -> None:
     found = {m.name: m for m in rate.contended(2, max(cores))}
     assert set(found) == {OURS, rate.ADD}
     assert all(len(m.values) == 2 and min(m.values) > 0 for m in found.values())
+
+
+def test_the_fullest_window_is_found_wherever_it_begins() -> None:
+    assert rate.most_in_any_window([], 10) == 0
+    assert rate.most_in_any_window([30, 0, 9, 5, 10, 14, 15], 10) == 4  # 5, 9, 10, 14
+    assert rate.most_in_any_window([0, 10, 20], 10) == 1
+
+
+def test_every_grant_is_told_to_who_wants_to_know() -> None:
+    ledger, core = rate.make_ledger(limit=40), max(os.sched_getaffinity(0))
+    tell, told = os.pipe()
+    with os.fdopen(tell, "rb") as grants, rate.forked(lambda: rate.want_too_much(ledger, told), {core}, 3):
+        rate.wait_for(lambda: ledger.view(0, 0).refused[RateLane.NEW] > 3)
+        stamps: list[int] = []
+        while not stamps:
+            stamps = rate.read_stamps(grants)
+    os.close(told)
+    assert len(stamps) <= ledger.view(0, 0).granted[RateLane.NEW]
