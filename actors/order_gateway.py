@@ -35,8 +35,7 @@ from exec.flow import cancel_orders, process_intent
 from exec.recovery import Recovered
 from exec.report import COUNTER_NAMES, DENIED_COUNTER, counters_of
 from exec.session import OrderSession
-from risk.gate import Gate
-from shm.control import WorkerSlot
+from risk.gate import Gate, LivingWorkers
 from shm.enums import (
     IntentKind,
     JournalKind,
@@ -94,7 +93,7 @@ class OrderGateway(Actor):
             epoch=host.spec.epoch,
             control=host.control,
             slab_of=host.slab_of,
-            is_alive=self._is_alive,
+            is_alive=LivingWorkers(host.control, PUBLISHES),
             limits=self.config.make_limits(),
             exposures=self.exposures,
             instruments=host.instruments,
@@ -102,7 +101,6 @@ class OrderGateway(Actor):
         )
         self.gate.generation = host.spec.generation
         self.correlation = CorrelationWatch(context, self.gate, self.exposures, self.config)
-        self._owners: dict[int, WorkerSlot] = {}  # of the slabs whose certificates were cited
         self._producers: dict[int, Producer] = {}
         self._unsent: dict[int, deque[bytes]] = {}
         self._has_unsent = False
@@ -233,12 +231,6 @@ class OrderGateway(Actor):
             )
             host.add_source(IntentSource(host.consumer(ring), ORDER_INTENTS, self._on_intent, lane))
 
-    def _is_alive(self, slot: int) -> bool:
-        owner = self._owners.get(slot)
-        if owner is None:
-            owner = self._owners[slot] = self._host.control.slot(slot)
-        return owner.state in PUBLISHES
-
     # ---- intents --------------------------------------------------------------------------------
 
     def _on_intent(self, lane: Lane, sequence: int, intent: IntentRecord) -> None:
@@ -248,9 +240,9 @@ class OrderGateway(Actor):
             return
         if intent.instrument_id >= self._listed:
             self._list_instruments()  # its strategy saw the listing first
-        now_ns = self._host.clock.now_ns
+        now_ns, judge = self._host.clock.now_ns, lane.judge
         now = now_ns()
-        reason = lane.judge(intent, now)
+        reason = judge(intent, now)
         gate_ns = now_ns()
         kind = intent.kind
         if kind in _SENDS:

@@ -29,5 +29,5 @@ cpdef int check_freshness(
     int64_t now_ns, int64_t alive_ns, int64_t data_ns, int64_t max_silence_ns, int64_t max_data_age_ns
 ) noexcept
 cpdef int check_band(
-    int side, object price_units, object best_bid, object best_ask, int64_t band_bps
-) except -1
+    int side, int64_t price_units, int64_t best_bid, int64_t best_ask, int64_t band_bps
+) noexcept

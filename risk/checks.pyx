@@ -7,6 +7,9 @@ quantities are units, money is 10^-8 of the quote currency and any size (a Pytho
 
 from libc.stdint cimport int64_t, uint64_t
 
+cdef extern from *:
+    ctypedef long long int128 "__int128"
+
 from shm.enums import BookState, InstrumentStatus, OrderFlags, OrderType, Reason, Side, TimeInForce
 
 cdef int _BUY = int(Side.BUY), _SELL = int(Side.SELL)
@@ -155,8 +158,8 @@ cpdef int check_freshness(
 
 
 cpdef int check_band(
-    int side, object price_units, object best_bid, object best_ask, int64_t band_bps
-) except -1:
+    int side, int64_t price_units, int64_t best_bid, int64_t best_ask, int64_t band_bps
+) noexcept:
     """A limit price is not further through the opposite best than the band.
 
     Only the costly direction is bounded: a buy far above the market or a sell far below it gives money
@@ -169,12 +172,12 @@ cpdef int check_band(
         best_ask: best displayed ask price, 0 = none.
         band_bps: the limit, 1 to 9999.
     """
-    cdef object reference
+    cdef int64_t reference
     cdef bint outside
     if side == _BUY:
         reference = best_ask or best_bid
-        outside = price_units * _BPS > reference * (_BPS + band_bps)
+        outside = <int128>price_units * _BPS > <int128>reference * (_BPS + band_bps)
     else:
         reference = best_bid or best_ask
-        outside = price_units * _BPS < reference * (_BPS - band_bps)
+        outside = <int128>price_units * _BPS < <int128>reference * (_BPS - band_bps)
     return _BAND if outside or not reference else 0

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """C face of the gate."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from risk.exposure cimport ExposureBook, InstrumentExposure
 from risk.rate cimport OrderRate
@@ -10,8 +10,15 @@ from shm.control cimport Control
 from shm.records cimport IntentRecord
 
 
+cdef class LivingWorkers:
+    cdef Control _control
+    cdef uint64_t _states  # bit n: WorkerState n is alive
+    cdef bint has(self, uint64_t slot) except -1
+
+
 cdef class _Row:
-    cdef object instrument  # the row object: a new one means a new status
+    cdef const uint8_t[::1] _status_view
+    cdef const uint8_t *status_now  # in the instrument table: another than `status` means a new row here
     cdef BookSlab slab
     cdef InstrumentExposure exposure
     cdef int status
@@ -28,10 +35,10 @@ cdef class Gate:
     cdef public object control
     cdef Control _word
     cdef public object slab_of
-    cdef public object is_alive
+    cdef readonly object is_alive
+    cdef LivingWorkers _living
     cdef public ExposureBook exposures
     cdef public object instruments
-    cdef object _get
     cdef public object find_order
     cdef readonly object limits
     cdef readonly object limits_of
@@ -39,9 +46,11 @@ cdef class Gate:
     cdef object _max_exposure_e8
     cdef object _max_correlated_e8
     cdef dict _groups
-    cdef dict _rows
+    cdef list _rows  # by instrument id, None = not asked for yet
     cdef int _judge(self, IntentRecord intent, int64_t now_ns) except -1
     cdef _Row _row(self, uint32_t instrument_id)
+    cdef _Row _resolve(self, uint32_t instrument_id)
+    cdef bint _is_alive(self, uint64_t slot) except -1
     cdef int _trading_state(self) except -1
     cdef int _check_forced(self, IntentRecord intent) except -1
     cdef int _check_order(self, IntentRecord intent, object target, int64_t now_ns) except -1

@@ -5,6 +5,7 @@ from risk.exposure import ExposureBook
 from risk.limits import Limits
 from risk.rate import OrderRate
 from shm.book import BookSlab
+from shm.control import Control
 from shm.enums import Reason, TradingState
 from shm.instruments import InstrumentTable
 from shm.records import IntentRecord
@@ -26,12 +27,15 @@ class _WorkingOrder(Protocol):
     @property
     def is_terminal(self) -> bool: ...
 
+class LivingWorkers:
+    def __init__(self, control: Control, states: Iterable[int]) -> None: ...
+    def __call__(self, slot: int) -> bool: ...
+
 class Gate:
     epoch: int
     generation: int
     control: _HaltWord
     slab_of: Callable[[int], BookSlab]
-    is_alive: Callable[[int], bool]
     exposures: ExposureBook
     instruments: InstrumentTable
     find_order: Callable[[int], _WorkingOrder | None]
@@ -49,6 +53,8 @@ class Gate:
         find_order: Callable[[int], _WorkingOrder | None],
         limits_of: dict[int, Limits] | None = None,
     ) -> None: ...
+    @property
+    def is_alive(self) -> Callable[[int], bool]: ...
     @property
     def limits(self) -> Limits: ...
     @property

@@ -11,7 +11,7 @@ emergency pass in every trading and book state: they are checked only for a know
 lot, and that they reduce what is held.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from risk.checks cimport (
     check_band, check_certificate, check_exposure, check_freshness, check_generation, check_intent_age,
@@ -22,11 +22,15 @@ from risk.exposure cimport ExposureBook, InstrumentExposure
 from risk.rate cimport OrderRate
 from shm.book cimport BookSlab
 from shm.control cimport Control
-from shm.layout cimport shm_book_head, shm_certificate, shm_certificate_ref, shm_level
+from shm.layout cimport SHM_WORKER_SLOTS, shm_a64, shm_book_head, shm_certificate, shm_certificate_ref, shm_level
 from shm.records cimport IntentRecord
 
 from shm.enums import IntentKind, OrderFlags, OrderType, Reason, Side, TradingState
 from shm.errors import InstrumentError
+
+cdef extern from "shm/native/shm_atomics.h" nogil:
+    uint64_t shm_load_acquire(const shm_a64 *field)
+
 
 cdef int _NEW = int(IntentKind.NEW), _CANCEL = int(IntentKind.CANCEL), _REPLACE = int(IntentKind.REPLACE)
 cdef int _MASS_CANCEL = int(IntentKind.MASS_CANCEL), _MASS_STATUS = int(IntentKind.MASS_STATUS)
@@ -51,11 +55,41 @@ cdef int R_CORRELATION = int(Reason.CORRELATION)
 cdef int R_PUBLISHER_DEAD = int(Reason.PUBLISHER_DEAD), R_INTENT_OLD = int(Reason.INTENT_OLD)
 
 
-cdef class _Row:
-    """Everything about one instrument that the checks need, resolved once."""
+cdef class LivingWorkers:
+    """Whether the worker in a slot is alive, by its state in the control segment.
 
-    def __init__(self, instrument, limits, BookSlab slab, InstrumentExposure exposure):
-        self.instrument = instrument
+    Args:
+        control: worker states.
+        states: the `WorkerState`s in which a worker counts as alive.
+
+    Anything else that says so can be the gate's `is_alive`; this one it asks without a call into Python.
+    """
+
+    def __init__(self, Control control not None, states):
+        self._control = control
+        self._states = 0
+        for state in states:
+            self._states |= 1ULL << <int>state
+
+    def __call__(self, uint64_t slot):
+        """Answer for a worker slot; ValueError if there is none of that number."""
+        return self.has(slot)
+
+    cdef bint has(self, uint64_t slot) except -1:
+        if slot >= SHM_WORKER_SLOTS:
+            self._control.slot(slot)  # says what is wrong with it
+        cdef uint64_t state = shm_load_acquire(&self._control.raw.workers[slot].state)
+        return state < 64 and self._states >> state & 1
+
+
+cdef class _Row:
+    """Everything about one instrument that the checks need, resolved once; its status byte is read in place."""
+
+    def __init__(
+        self, instrument, const uint8_t[::1] status_view, limits, BookSlab slab, InstrumentExposure exposure
+    ):
+        self._status_view = status_view
+        self.status_now = &self._status_view[0]
         self.slab = slab
         self.exposure = exposure
         self.status = instrument.status
@@ -81,7 +115,7 @@ cdef class Gate:
         epoch: of the run; intents of another are refused.
         control: halt word and newest generation.
         slab_of: the book slab that holds an instrument's book.
-        is_alive: whether the worker in that slot (a slab's owner) is alive.
+        is_alive: whether the worker in that slot (a slab's owner) is alive, as `LivingWorkers` says.
         limits: of every instrument without its own; exposure and rate come from here.
         exposures: open orders and positions, kept up to date by the owner of the gate.
         instruments: the instrument table.
@@ -110,9 +144,9 @@ cdef class Gate:
         self._word = control if isinstance(control, Control) else None
         self.slab_of = slab_of
         self.is_alive = is_alive
+        self._living = is_alive if isinstance(is_alive, LivingWorkers) else None
         self.exposures = exposures
         self.instruments = instruments
-        self._get = instruments.get
         self.find_order = find_order
         self.generation = 0
         self._groups = {}
@@ -128,7 +162,7 @@ cdef class Gate:
         self.rate.theoretical_ns = spent_until_ns
         self._max_exposure_e8 = limits.max_exposure_e8
         self._max_correlated_e8 = limits.max_correlated_notional_e8
-        self._rows = {}
+        self._rows = []
 
     def set_groups(self, groups):
         """Say which instruments are one position for `max_correlated_notional_e8`.
@@ -182,17 +216,31 @@ cdef class Gate:
     cdef _Row _row(self, uint32_t instrument_id):
         """The row with the instrument's current status; None for an unknown instrument."""
         cdef _Row row
+        # An order comes when the caches hold other things: what is known is found without a call into Python.
+        if instrument_id < <size_t>len(self._rows):
+            row = self._rows[instrument_id]
+            if row is not None and row.status_now[0] == row.status:
+                return row
+        return self._resolve(instrument_id)
+
+    cdef _Row _resolve(self, uint32_t instrument_id):
+        """Make the row of an instrument that is new here or whose status changed; None for an unknown one."""
+        cdef list rows = self._rows
         cdef object key = instrument_id
         try:
-            instrument = self._get(key)
+            instrument = self.instruments.get(key)
         except InstrumentError:
             return None
-        row = self._rows.get(key)
-        if row is None or row.instrument is not instrument:
-            limits = self.limits_of.get(key, self.limits)
-            row = _Row(instrument, limits, self.slab_of(key), self.exposures.row(key))
-            self._rows[key] = row
+        cdef _Row row = _Row(
+            instrument, self.instruments.status_view(key), self.limits_of.get(key, self.limits), self.slab_of(key),
+            self.exposures.row(key),
+        )
+        rows.extend([None] * (instrument_id + 1 - len(rows)))
+        rows[instrument_id] = row
         return row
+
+    cdef bint _is_alive(self, uint64_t slot) except -1:
+        return self._living.has(slot) if self._living is not None else self.is_alive(slot)
 
     cdef int _trading_state(self) except -1:
         if self._word is not None:
@@ -351,7 +399,7 @@ cdef class Gate:
                 )
             if reason:
                 return reason
-            if not self.is_alive(book.slab.header.owner_slot):
+            if not self._is_alive(book.slab.header.owner_slot):
                 return R_PUBLISHER_DEAD
             # A worker that was stopped or far behind decides now on what was true long ago.
             if found.last_sequence != cited.last_sequence and check_superseded(

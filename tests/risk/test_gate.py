@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from risk.checks import check_band
 from risk.exposure import ExposureBook
-from risk.gate import Gate
+from risk.gate import Gate, LivingWorkers
 from risk.limits import Limits
 from shm.book import BookSlab, Certificate, TradeTotals
+from shm.control import Control
 from shm.enums import (
     BookState,
     InstrumentStatus,
@@ -20,6 +25,7 @@ from shm.enums import (
     Side,
     TimeInForce,
     TradingState,
+    WorkerState,
 )
 from shm.instruments import Instrument, InstrumentTable
 from shm.records import IntentRecord
@@ -200,6 +206,19 @@ def test_status_of_the_row_is_read_at_each_check() -> None:
     assert desk.check() is Reason.NONE
     desk.table.set_status(0, InstrumentStatus.HALTED)
     assert desk.check(client_order_id=2) is Reason.INSTRUMENT_NOT_TRADING
+    assert desk.check(client_order_id=3, instrument_id=1, cite=0) is Reason.NO_CERTIFICATE
+    desk.table.set_status(0, InstrumentStatus.TRADING)
+    assert desk.check(client_order_id=4) is Reason.NONE
+    desk.table.retire(0)
+    assert desk.check(client_order_id=5) is Reason.INSTRUMENT_NOT_TRADING
+
+
+def test_a_row_added_later_is_known_from_then_on() -> None:
+    desk = Desk()
+    assert desk.check(instrument_id=2, cite=0) is Reason.UNKNOWN_INSTRUMENT
+    desk.table.add(dataclasses.replace(desk.table.get(0), symbol="C"))
+    assert desk.check(instrument_id=2, cite=0) is Reason.NO_CERTIFICATE
+    assert desk.check(instrument_id=3, cite=0) is Reason.UNKNOWN_INSTRUMENT
 
 
 @pytest.mark.parametrize(
@@ -232,6 +251,41 @@ def test_a_dead_publisher_is_refused() -> None:
     desk = Desk()
     desk.is_alive = False
     assert desk.check() is Reason.PUBLISHER_DEAD
+
+
+def test_living_workers_are_those_whose_state_in_the_control_segment_says_so() -> None:
+    control = Control.create(bytearray(Control.bytes_needed()), EPOCH, 1)
+    owner = control.slot(2)  # of the desk's slab
+    living = LivingWorkers(control, {WorkerState.RUNNING, WorkerState.DRAINING})
+    desk = Desk()
+    gate = Gate(
+        epoch=EPOCH, control=desk.control, slab_of=lambda _: desk.slab, is_alive=living, limits=Limits(),
+        exposures=desk.exposures, instruments=desk.table, find_order=desk.orders.get,
+    )  # fmt: skip
+    gate.generation = 4
+    for state in (0, *WorkerState, 64, 65, 2**64 - 1):
+        owner.state = state
+        lives = state in (WorkerState.RUNNING, WorkerState.DRAINING)
+        assert living(2) is lives
+        assert gate.check(desk.intent(), NOW) is (Reason.NONE if lives else Reason.PUBLISHER_DEAD)
+    with pytest.raises(ValueError):
+        living(64)
+
+
+UNITS = st.integers(0, 2**62 - 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([BUY, SELL]), UNITS, UNITS, UNITS, st.integers(1, 9999), st.integers(-2, 2))
+def test_the_band_is_exact_up_to_the_largest_prices(
+    side: int, price: int, bid: int, ask: int, band_bps: int, near: int
+) -> None:
+    reference = (ask or bid) if side == BUY else (bid or ask)
+    edge = reference * (10_000 + (band_bps if side == BUY else -band_bps)) // 10_000 + near
+    for asked in (price, min(max(edge, 1), 2**62 - 1)):
+        through = (asked - reference) * (1 if side == BUY else -1) * 10_000 > reference * band_bps
+        expected = Reason.PRICE_BAND if through or not reference else Reason.NONE
+        assert check_band(side, asked, bid, ask, band_bps) == expected
 
 
 def test_duplicate_ids_are_refused() -> None:

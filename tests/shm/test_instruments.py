@@ -94,6 +94,22 @@ def test_a_status_change_reaches_a_reader_that_has_the_row_already() -> None:
     assert writer.add(row()) == 0
 
 
+def test_a_status_is_seen_in_place_and_only_read() -> None:
+    payload, writer = table()
+    writer.add(row("ETHUSDT"))
+    writer.add(row())
+    seen = InstrumentTable.attach(payload).status_view(1)
+    assert seen.tolist() == [InstrumentStatus.TRADING]
+    writer.set_status(0, InstrumentStatus.RETIRED)
+    assert seen.tolist() == [InstrumentStatus.TRADING]
+    writer.set_status(1, InstrumentStatus.HALTED)
+    assert seen.tolist() == [InstrumentStatus.HALTED]
+    with pytest.raises(TypeError):
+        seen[0] = InstrumentStatus.TRADING
+    with pytest.raises(InstrumentError):
+        writer.status_view(2)
+
+
 def test_a_canonical_name_of_two_venues_is_told_apart() -> None:
     _, writer = table()
     writer.add(row())
