@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -121,6 +122,11 @@ def _invoke(arguments: list[str], usage: int = EXIT_USAGE, failed: int = EXIT_FA
         return fail(str(error), failed)
     except BrokenPipeError:
         return failed
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A path that may not be read, or can not be one: the verbs say what else may be wrong with theirs.
+        return fail(f"{os.fsdecode(error.filename)}: {error.strerror}", failed)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else 0
