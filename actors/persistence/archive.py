@@ -20,6 +20,7 @@ from actors.persistence.store import Store, StoreError
 from actors.persistence.tables import BIG, BY_NAME, INT, ROW_TABLES, SMALL, Row, Table
 
 HASH_DIGITS = 32
+DAYS_MAX = 36_500  # who keeps more keeps all
 NEEDS = "pip install 'ringlane[archive]'"
 _INTEGERS = (SMALL, INT, BIG)
 
@@ -345,5 +346,5 @@ async def archive_old(
             raise StoreError(f"store: {name} would keep {days} days; at least 1 must stay")
         table = BY_NAME[name]
         for day in await store.days(table):
-            if day <= today - timedelta(days=days + 1):
+            if day <= today - timedelta(days=min(days, DAYS_MAX) + 1):
                 yield await archive.archive_day(store, table, day)

@@ -21,5 +21,7 @@ def read_address(role: str, url_env: str, url_file: str) -> str:
         return url
     try:
         return Path(url_file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ActorError(f"{role}: {url_file}: {error}") from None
+    except OSError as error:
+        raise ActorError(f"{role}: {url_file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ActorError(f"{role}: {url_file} is not UTF-8 text") from None

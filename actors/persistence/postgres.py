@@ -26,6 +26,10 @@ from shm.journal import JournalPosition
 # Locks of ours in the server, whoever asks for them: migrations and partitions are made by one at a time.
 LOCK_SCHEMA = 0x52494E47
 SCAN_ROWS = 5_000
+NO_ADDRESS = (
+    "postgres: the address is no postgresql://user:password@host:port/database "
+    "(in a password, / ? # @ : are written %2F %3F %23 %40 %3A)"
+)
 _POSITION = "SELECT epoch, file_index, byte_offset, sequence, chain FROM ringlane.cursors"
 
 
@@ -63,7 +67,7 @@ class PostgresStore(Store):
         self, url: str, *, pairs: int = 1, timeout_s: float = 10.0, statement_s: float | None = None
     ) -> None:
         self._url = url
-        self._where = place_of(url)
+        self.where = place_of(url)
         self.connections = connections_for(pairs)
         self._timeout_s = timeout_s
         self._statement_s = statement_s or timeout_s
@@ -72,9 +76,15 @@ class PostgresStore(Store):
         self._partitions: set[tuple[str, datetime]] = set()
 
     async def open(self) -> None:
-        """Connect and bring the schema up to date; a pool replaces its lost connections by itself."""
+        """Connect and bring the schema up to date; a pool replaces its lost connections by itself.
+
+        Raises:
+            SchemaError: the address is none.
+            StoreError: the server is not there, does not answer, or does not let us in.
+        """
         if self._pool is not None:
             return
+        check_address(self._url)
         pool: asyncpg.Pool[Any] | None = None
         try:
             pool = await asyncpg.create_pool(
@@ -98,7 +108,7 @@ class PostgresStore(Store):
                 pool.terminate()
             raise
         except ValueError:  # its text may be a piece of the password
-            raise SchemaError(f"{self.name}: the address is no postgresql:// address") from None
+            raise SchemaError(NO_ADDRESS) from None
         self._pool = pool
 
     async def close(self) -> None:
@@ -358,7 +368,25 @@ class PostgresStore(Store):
 
     def _error(self, verb: str, error: BaseException) -> StoreError:
         text = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return StoreError(f"{self.name}: can not {verb} the database{self._where}: {text}")
+        return StoreError(f"{self.name}: can not {verb} the database{self.where}: {text}")
+
+
+def check_address(url: str) -> None:
+    """Refuse what the driver would misread, before it tells a piece of a password as a host or a port.
+
+    Raises:
+        SchemaError: it is no postgresql:// address, or its port is no port.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("postgresql", "postgres") and "@" not in parts.path + parts.fragment
+        hosts = parts.netloc.rpartition("@")[2]
+        port = parts.port if "," not in hosts else None  # of several hosts each has its own
+    except ValueError as error:
+        is_port = "out of range" in str(error)
+        raise SchemaError("postgres: the address's port is above 65535" if is_port else NO_ADDRESS) from None
+    if not is_address or port == 0:
+        raise SchemaError(NO_ADDRESS)
 
 
 def place_of(url: str) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import IntEnum
 
 from actors.persistence.store import Store
 from actors.persistence.tables import Row
-from shm.enums import ReportKind
+from exec.discrepancy import DiscrepancyKind, Repair
+from exec.slippage import Style
+from shm.enums import IntentKind, Liquidity, OrderStatus, Reason, ReportKind, RequestStatus, Side
 
 _SPAN = "instance = {instance} AND at >= {since} AND at < {until}"
 _NEW = int(ReportKind.NEW)
@@ -27,6 +30,9 @@ class Query:
         parameters: names, in any order.
         lists: those parameters that are sequences.
         variants: the whole statement for a database, by its name, that can not say it as `sql` does.
+        names: of columns whose numbers have names, their enumeration.
+
+    Columns in units come with `price_exponent` and `quantity_exponent`, so that decimals can be made of them.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Query:
     parameters: tuple[str, ...]
     lists: frozenset[str] = frozenset()
     variants: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, type[IntEnum]] = field(default_factory=dict)
 
     def bind(self, store: Store, **given: object) -> tuple[str, list[object]]:
         """The statement for a database and its arguments.
@@ -66,6 +73,14 @@ class Query:
 
 
 _TABLES = ("instruments", "intents", "reports", "fills", "discrepancies", "slippage", "cursors", "migrations")
+# How many decimals prices and quantities of a row `t` have: None for an instrument that nobody knows.
+_EXPONENTS = ("price_exponent", "quantity_exponent")
+_SCALES = "".join(
+    f", (SELECT i.{name} FROM {{instruments}} AS i WHERE i.instance = t.instance AND i.gateway = t.gateway"
+    " AND i.epoch = t.epoch AND i.instrument_id = t.instrument_id)"
+    for name in _EXPONENTS
+)
+_FILL_NAMES = {"side": Side, "liquidity": Liquidity}
 _FILL_COLUMNS = (
     "at", "venue", "symbol", "side", "price", "quantity", "fee", "currency", "liquidity", "actor_id",
     "client_order_id", "trade_id",
@@ -82,6 +97,7 @@ RECENT_TRADES = Query(
     _FILL_COLUMNS,
     ("symbols", "venues", "since", "limit"),
     frozenset(("symbols", "venues")),
+    names=_FILL_NAMES,
 )
 # Many such questions as one: each market with its own beginning and its own limit, so that the server reads
 # and sends no row that nobody asked for, and says by a number instead of two words which market a row is of.
@@ -116,28 +132,33 @@ ORDER_FILLS = Query(
     f"SELECT {_FILL_LIST} FROM {{fills}} WHERE client_order_id = {{order}} ORDER BY at, sequence",
     _FILL_COLUMNS,
     ("order",),
+    names=_FILL_NAMES,
 )
 ORDER_HISTORY = Query(
     "order-history",
     "everything that a venue or the gate said of one order, in order",
     "SELECT at, kind, order_status, request_status, reason, price_units, order_units, filled_units,"
-    " leaves_units FROM {reports} WHERE client_order_id = {order} ORDER BY at, sequence",
+    " leaves_units" + _SCALES + " FROM {reports} AS t WHERE client_order_id = {order} ORDER BY at, sequence",
     (
         "at", "kind", "order_status", "request_status", "reason", "price_units", "order_units",
-        "filled_units", "leaves_units",
+        "filled_units", "leaves_units", *_EXPONENTS,
     ),
     ("order",),
+    names={
+        "kind": ReportKind, "order_status": OrderStatus, "request_status": RequestStatus, "reason": Reason,
+    },
 )  # fmt: skip
 ORDER_INTENT = Query(
     "order-intent",
     "what a strategy wanted with one order, and when it decided",
     "SELECT at, actor_id, venue, symbol, kind, reason, side, price_units, quantity_units, decide_ns"
-    " FROM {intents} WHERE client_order_id = {order} ORDER BY at, sequence",
+    + _SCALES + " FROM {intents} AS t WHERE client_order_id = {order} ORDER BY at, sequence",
     (
         "at", "actor_id", "venue", "symbol", "kind", "reason", "side", "price_units", "quantity_units",
-        "decide_ns",
+        "decide_ns", *_EXPONENTS,
     ),
     ("order",),
+    names={"kind": IntentKind, "reason": Reason, "side": Side},
 )  # fmt: skip
 DAILY = Query(
     "daily",
@@ -151,10 +172,14 @@ DAILY = Query(
 DISCREPANCIES = Query(
     "discrepancies",
     "where the venue and we disagreed, and the repair that was made",
-    "SELECT at, venue, symbol, kind, repair, client_order_id, ours, theirs, asset FROM {discrepancies} WHERE "
-    + _SPAN + " ORDER BY at DESC LIMIT {limit}",
-    ("at", "venue", "symbol", "kind", "repair", "client_order_id", "ours", "theirs", "asset"),
+    "SELECT at, venue, symbol, kind, repair, client_order_id, ours, theirs, asset" + _SCALES
+    + " FROM {discrepancies} AS t WHERE " + _SPAN + " ORDER BY at DESC LIMIT {limit}",
+    (
+        "at", "venue", "symbol", "kind", "repair", "client_order_id", "ours_units", "theirs_units", "asset",
+        *_EXPONENTS,
+    ),
     ("instance", "since", "until", "limit"),
+    names={"kind": DiscrepancyKind, "repair": Repair},
 )  # fmt: skip
 
 
@@ -193,29 +218,33 @@ REJECTS = Query(
     " GROUP BY venue, symbol, kind, reason ORDER BY 5 DESC",
     ("venue", "symbol", "kind", "reason", "orders"),
     ("instance", "since", "until"),
+    names={"kind": ReportKind, "reason": Reason},
 )  # fmt: skip
 
 _COSTS = ("total_e8", "price_e8", "fee_e8", "missed_e8")
 SLIPPAGE = Query(
     "slippage",
-    "per day, symbol and style (0 aggressive, 1 passive): orders and their mean cost, 10^-8 of the notional",
+    "per day, symbol and style: orders and their mean cost, 10^-8 of the notional",
     "SELECT {day} AS day, venue, symbol, style, count(*), "
     + ", ".join(f"CAST(sum({name}) AS bigint) / count(*)" for name in _COSTS)
     + " FROM {slippage} WHERE " + _SPAN
     + " GROUP BY 1, venue, symbol, style ORDER BY 1, venue, symbol, style",
     ("day", "venue", "symbol", "style", "orders", *_COSTS),
     ("instance", "since", "until"),
+    names={"style": Style},
 )  # fmt: skip
 ORDER_SLIPPAGE = Query(
     "order-slippage",
     "what one order cost against the mid it was decided at, in 10^-8 of the notional",
     "SELECT at, venue, symbol, side, style, order_units, filled_units, twice_mid_units, price_e8, fee_e8,"
-    " missed_e8, total_e8, fill_ns FROM {slippage} WHERE client_order_id = {order} ORDER BY at, sequence",
+    " missed_e8, total_e8, fill_ns" + _SCALES
+    + " FROM {slippage} AS t WHERE client_order_id = {order} ORDER BY at, sequence",
     (
         "at", "venue", "symbol", "side", "style", "order_units", "filled_units", "twice_mid_units",
-        "price_e8", "fee_e8", "missed_e8", "total_e8", "fill_ns",
+        "price_e8", "fee_e8", "missed_e8", "total_e8", "fill_ns", *_EXPONENTS,
     ),
     ("order",),
+    names={"side": Side, "style": Style},
 )  # fmt: skip
 
 # What the tools ask; not for the command line.

@@ -35,6 +35,7 @@ class Store(ABC):
 
     name: str
     prefix = ""  # of table names in SQL
+    where = ""  # which database, as messages say it: behind a word
     words: ClassVar[Mapping[str, str]]  # what queries call differently here
 
     @abstractmethod

@@ -35,6 +35,7 @@ CURSOR_EVERY_NS = 1_000_000_000
 LOOK_EVERY_NS = 1_000_000_000
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
 STOP_S = 1.0
+SILENT_S = 3.0  # a pass that takes longer at the end of a run is told as a database that does not answer
 # Of one statement of a verb or an archiving process: counting a large table takes its time.
 PATIENT_S = 600.0
 # A journal's first entries, among which one has a row with a time: instruments come first.
@@ -119,7 +120,8 @@ class JournalWriter:
             if not self._is_proven:
                 await self._check_owner(position)
             self._follower = JournalFollower(self.directory, position)
-        follower, before = self._follower, self._follower.position
+        # Not where the follower stands: one that found a new file without a record is past what is stored.
+        follower, before = self._follower, self._stored or START
         entries = follower.read(limit)
         if not entries:
             if not self._is_proven:
@@ -239,6 +241,7 @@ class StoreActor(Actor):
         self._store: Store | None = None
         self._writers: list[JournalWriter] = []
         self._look_ns = self._tell_ns = 0
+        self._start_ns = self._begin_ns = 0  # of the actor, of the pass under way
         self._rows = context.counter("store.rows")
         self._entries = context.counter("store.entries")
         self._failures = context.counter("store.failures")
@@ -269,6 +272,7 @@ class StoreActor(Actor):
             cursor = JournalCursor.open(directory, "store")
             self._writers.append(JournalWriter(self._store, directory, spec.instance, gateway, cursor))
         self._is_running = True
+        self._start_ns = self.context.now_ns()
         self.context.host.scheduler.spawn(self._run(), self._ended, self._broken)
         if self.config.archive_every_s:
             self._archiver = Archiver(
@@ -296,10 +300,10 @@ class StoreActor(Actor):
         jitter = random.Random(self.context.actor_id)  # noqa: S311  # spreads retries, decides nothing
         while not self._is_stopping:
             try:
-                begin_ns = self.context.now_ns()
+                self._begin_ns = self.context.now_ns()
                 stored = await self._pass()
                 retry_s, self._told = RETRY_FIRST_S, ""
-                pause_s = pace.rest_s(stored, (self.context.now_ns() - begin_ns) / 1e9)
+                pause_s = pace.rest_s(stored, (self.context.now_ns() - self._begin_ns) / 1e9)
             except (StoreError, JournalError) as error:
                 self._failed(error)
                 pause_s = RETRY_MAX_S if isinstance(error, SchemaError | JournalError) else retry_s
@@ -372,8 +376,7 @@ class StoreActor(Actor):
         """Count it, and tell it once: a server that is away for an hour is one fault, not a thousand."""
         self._failures.inc(1)
         newest_ns = max((writer.newest_ns for writer in self._writers), default=0)
-        if newest_ns:
-            self._lag_ns.set(self.context.now_ns() - newest_ns)
+        self._lag_ns.set(self.context.now_ns() - (newest_ns or self._start_ns))
         if str(error) != self._told:
             self._told = str(error)
             self.context.host.metrics.fault(FAULT_STORE, self._told, self.context.utc_ns())
@@ -395,15 +398,26 @@ class StoreActor(Actor):
                 async with asyncio.timeout(STOP_S):
                     while await self._pass():
                         pass
+                self._told = ""  # whatever was wrong is mended
             except (StoreError, JournalError) as error:
                 self._failed(error)
             except TimeoutError:
                 pass
+        elif (silent_s := (self.context.now_ns() - self._begin_ns) / 1e9) > SILENT_S:
+            self._failed(StoreError(silent_text(self._store, silent_s)))
         for writer in self._writers:
             writer.close()
         self._tell_ns = 0
         self._tell()
         await self._store.close()
+
+
+def silent_text(store: Store, silent_s: float) -> str:
+    """What is said of a database that did not answer until the run was over."""
+    return (
+        f"{store.name}: no answer of the database{store.where} for {silent_s:.0f} s; "
+        "what is not stored stays in the journal, and is stored at the next start"
+    )
 
 
 def make_store(settings: StoreSettings, state_dir: Path, statement_s: float | None = None) -> Store:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
@@ -19,7 +22,8 @@ import uvloop
 from actors.persistence.postgres import PostgresStore
 from actors.persistence.store import StoreError
 from actors.persistence.tables import FILLS, REPORTS, ROW_TABLES
-from actors.persistence.writer import JournalWriter
+from actors.persistence.writer import JournalWriter, StoreActor
+from actors.runtime.context import Context
 from tests.kit.servers import PostgresServer
 from tests.persistence.test_stores import check_equal
 from tests.persistence.trading import INSTANCE, Shop
@@ -178,10 +182,13 @@ def test_a_hundred_strategies_share_the_pool(server: PostgresServer) -> None:
 @pytest.mark.parametrize(
     ("url", "named"),
     [
-        ("postgresql://me:topsecret@127.0.0.1:top/x", "the address is no postgresql:// address"),
-        ("postgresql://me:topsecret@[::1/x", "the address is no postgresql:// address"),
-        ("me:topsecret", "invalid DSN"),
-        ("postgresql://me:1/topsecret@127.0.0.1/x", "can not open the database: "),
+        ("postgresql://me:topsecret@127.0.0.1:top/x", "the address is no postgresql://"),
+        ("postgresql://me:topsecret@[::1/x", "the address is no postgresql://"),
+        ("topsecret:me@127.0.0.1/x", "the address is no postgresql://"),
+        ("postgresql://me:1/topsecret@127.0.0.1/x", "the address is no postgresql://"),
+        ("postgresql://me:1#topsecret@127.0.0.1/x", "in a password, / ? # @ : are written %2F"),
+        ("postgresql://me:topsecret@127.0.0.1:99999/x", "the address's port is above 65535"),
+        ("postgresql://me:topsecret@127.0.0.1:1,127.0.0.1:1/x", "can not open the database: "),
         ("postgresql://me:topsecret@/rows?host=/nowhere", "can not open the database rows at /nowhere: "),
         ("postgresql://me:topsecret@127.0.0.1:1/rows", "the database rows at 127.0.0.1:1: "),
     ],
@@ -193,6 +200,144 @@ def test_an_address_that_leads_nowhere_is_said_without_its_password(url: str, na
         assert named in str(caught.value) and "topsecret" not in str(caught.value)
 
     uvloop.run(run())
+
+
+@pytest.mark.parametrize(
+    ("who", "named"),
+    [
+        ("rl_me:wrong@/rl_rows", 'password authentication failed for user "rl_me"'),
+        ("rl_poor:topsecret@/rl_rows", "permission denied for database rl_rows"),
+        ("rl_me:topsecret@/rl_nowhere", 'database "rl_nowhere" does not exist'),
+        ("rl_me:topsecret@/rl_rows", ""),
+    ],
+)
+def test_a_server_that_asks_for_passwords_says_what_is_wrong(
+    postgres: PostgresServer, guarded: None, who: str, named: str
+) -> None:
+    async def run() -> None:
+        store = PostgresStore(f"postgresql://{who}?host={postgres.folder}", timeout_s=5.0)
+        if not named:
+            await store.open()
+            assert await store.count(REPORTS) == 0
+        else:
+            with pytest.raises(StoreError) as caught:
+                await store.open()
+            text = str(caught.value)
+            assert text.endswith(f" at {postgres.folder}: {named}") and "\n" not in text
+            assert "topsecret" not in text and ":wrong" not in text
+        await store.close()
+
+    uvloop.run(run())
+
+
+@pytest.fixture(scope="module")
+def guarded(postgres: PostgresServer) -> None:
+    """Two roles with passwords, one of which may do nothing, and a database of the other."""
+    hba = postgres.data / "pg_hba.conf"
+    hba.write_text(f"local all rl_me,rl_poor scram-sha-256\n{hba.read_text()}")
+
+    async def make() -> None:
+        connection = await asyncpg.connect(postgres.url)
+        for statement in (
+            "SELECT pg_reload_conf()",
+            "CREATE ROLE rl_me LOGIN PASSWORD 'topsecret'",
+            "CREATE ROLE rl_poor LOGIN PASSWORD 'topsecret'",
+            "CREATE DATABASE rl_rows OWNER rl_me",
+        ):
+            await connection.execute(statement)
+        await connection.close()
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            while True:  # until the server has read its rules again
+                wrong = f"postgresql://rl_me:wrong@/rl_rows?host={postgres.folder}"
+                await (await asyncpg.connect(wrong)).close()
+
+    uvloop.run(make())
+
+
+class Stage:
+    """As much of a worker as a StoreActor needs, with a clock that its sleeps move."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.ns = 0
+        self.notes: dict[str, Any] = {}
+        self.faults: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.actor_id = 1
+        self.host = SimpleNamespace(
+            spec=SimpleNamespace(state_dir=str(state_dir), instance=INSTANCE),
+            scheduler=SimpleNamespace(spawn=self.spawn),
+            metrics=SimpleNamespace(fault=lambda _code, text, _at: self.faults.append(text)),
+        )
+
+    def spawn(self, job: Coroutine[Any, Any, None], done: Callable[[], None], _: object) -> None:
+        """Run a job."""
+        task = asyncio.ensure_future(job)
+        task.add_done_callback(lambda _: done())
+        self.tasks.append(task)
+
+    def counter(self, *_: str) -> Any:
+        """A gauge that stands still."""
+        return SimpleNamespace(value=0, inc=lambda _: None, set=lambda _: None)
+
+    histogram = counter
+
+    def now_ns(self) -> int:
+        """The clock."""
+        return self.ns
+
+    utc_ns = now_ns
+
+    async def sleep(self, ns: int) -> None:
+        """Move it."""
+        self.ns += ns
+        await asyncio.sleep(0)
+
+    def note(self, name: str, found: dict[str, Any]) -> None:
+        """What status and report would show."""
+        self.notes[name] = found
+
+
+def test_a_server_that_accepts_and_never_answers_is_told_at_the_end_of_a_short_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> Stage:
+        mute = socket.create_server(("127.0.0.1", 0))
+        port = mute.getsockname()[1]
+        monkeypatch.setenv("RL_TEST_MUTE", f"postgresql://me:topsecret@127.0.0.1:{port}/rows")
+        stage = Stage(tmp_path)
+        actor = StoreActor(cast(Context, stage), {"kind": "postgres", "url_env": "RL_TEST_MUTE"})
+        actor.on_start()
+        await asyncio.sleep(0)
+        stage.ns += 5_000_000_000
+        await actor.on_stop()
+        assert f"the database rows at 127.0.0.1:{port} for 6 s" in stage.faults[0]
+        for task in stage.tasks:
+            task.cancel()
+        await asyncio.gather(*stage.tasks, return_exceptions=True)
+        mute.close()
+        return stage
+
+    stage = uvloop.run(run())
+    (fault,) = stage.faults
+    assert fault == stage.notes["store"]["error"] and "topsecret" not in fault
+
+
+def test_what_was_mended_before_the_end_of_a_run_is_good_at_its_end(tmp_path: Path) -> None:
+    async def run() -> Stage:
+        stage = Stage(tmp_path)
+        path = tmp_path / "later" / "rows.sqlite"
+        actor = StoreActor(cast(Context, stage), {"path": str(path)})
+        actor.on_start()
+        while not stage.faults:
+            await asyncio.sleep(0.001)
+        path.parent.mkdir()
+        await actor.on_stop()
+        assert path.exists()
+        return stage
+
+    stage = uvloop.run(run())
+    assert "unable to open database file" in stage.faults[0]
+    assert stage.notes["store"]["error"] == ""
 
 
 def test_a_new_day_is_stored_while_somebody_reads_the_whole_table(

@@ -17,6 +17,8 @@ from actors.persistence.sqlite import SqliteStore
 from actors.persistence.store import SchemaError, Store, StoreError
 from actors.persistence.tables import FILLS, INSTRUMENTS, INTENTS, REPORTS, ROW_TABLES
 from actors.persistence.writer import JournalWriter
+from shm.enums import JournalKind
+from shm.journal import Journal
 from shm.journal_cursor import JournalCursor
 from shm.journal_reader import START
 from tests.exec.scene import EPOCH
@@ -86,6 +88,28 @@ def test_rows_arrive_once_while_the_journal_grows_and_writers_come_and_go(
 
     uvloop.run(run())
     shop.close()
+
+
+def test_a_new_run_whose_file_has_no_record_yet_is_gone_on_with(
+    make_store: MakeStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "journal-3"
+    shop = Shop(folder)
+    shop.trade(5)
+    shop.close()
+
+    async def run() -> None:
+        store = make_store()
+        made = writer(store, folder)
+        await store_all(made)
+        with Journal.open(folder, INSTANCE, EPOCH + 1) as journal:
+            assert await made.step(time.monotonic_ns()) == 0  # and the reader stands in the new file now
+            journal.append(JournalKind.NOTE, b"first", time.monotonic_ns())
+            assert await made.step(time.monotonic_ns()) == 1
+        assert (await store.position(INSTANCE, 3)).epoch == EPOCH + 1
+        await store.close()
+
+    uvloop.run(run())
 
 
 def test_a_batch_that_fails_leaves_nothing_and_is_stored_at_the_next_try(
