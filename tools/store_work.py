@@ -15,13 +15,14 @@ from actors.persistence.archive import Archive, ArchiveError, archive_old, hash_
 from actors.persistence.backup import BackupFolder
 from actors.persistence.backup import drill as run_drill
 from actors.persistence.queries import INSTANCES, QUERIES, STEPS, STORED
-from actors.persistence.rows import signed64, unsigned64
+from actors.persistence.rows import signed64
 from actors.persistence.sqlite import SqliteStore
 from actors.persistence.store import Store
 from actors.persistence.tables import BY_NAME, CURSORS, ROW_TABLES
 from actors.persistence.writer import JournalWriter
 from shm.journal import FileView
 from shm.journal_files import journal_files, map_to_read
+from tools.store_answers import answer_of, utc_text
 
 Say = Callable[[dict[str, Any]], None]
 Span = tuple[datetime | None, datetime | None]
@@ -54,7 +55,7 @@ async def migrate(store: Store, say: Say) -> None:
     await store.open()
     try:
         for version, checksum, at in await STEPS.run(store):
-            say({"migration": version, "checksum": checksum, "applied": str(at)})
+            say({"migration": version, "checksum": checksum, "applied": utc_text(at)})
     finally:
         await store.close()
 
@@ -87,7 +88,9 @@ def owner_of(folder: Path) -> tuple[str, int]:
     raise typer.BadParameter(f"{folder} holds no journal file")
 
 
-async def query(make: Callable[[], Store], name: str | None, given: Mapping[str, Any], say: Say) -> None:
+async def query(
+    make: Callable[[], Store], name: str | None, given: Mapping[str, Any], say: Say, *, with_units: bool
+) -> None:
     """Answer a shipped question, or list them."""
     if name is None:
         for known in QUERIES.values():
@@ -105,26 +108,26 @@ async def query(make: Callable[[], Store], name: str | None, given: Mapping[str,
     store = make()
     await store.open()
     try:
-        if "instance" in asked.parameters and not arguments.get("instance"):
-            arguments["instance"] = await _only_instance(store)
+        if "instance" in asked.parameters:
+            arguments["instance"] = await _known_instance(store, arguments.get("instance"))
         for key in asked.parameters:
             if arguments.get(key) is None:
                 raise typer.BadParameter(f"store query {name} needs {OPTIONS.get(key, f'--{key}')}")
         arguments = {key: arguments[key] for key in asked.parameters}
         for row in await asked.run(store, **arguments):
-            found = dict(zip(asked.columns, row, strict=True))
-            if "client_order_id" in found:
-                found["client_order_id"] = unsigned64(found["client_order_id"])
-            say(found | ({"at": str(found["at"])} if "at" in found else {}))
+            say(answer_of(asked, row, with_units=with_units))
     finally:
         await store.close()
 
 
-async def _only_instance(store: Store) -> str:
-    rows = await INSTANCES.run(store)
-    if len(rows) == 1:
-        return str(rows[0][0])
-    names = ", ".join(str(row[0]) for row in rows) or "none"
+async def _known_instance(store: Store, wanted: str | None) -> str:
+    """The instance that is meant: the one that is named, else the only one there is."""
+    known = [str(row[0]) for row in await INSTANCES.run(store)]
+    if wanted in known or (wanted is None and len(known) == 1):
+        return wanted or known[0]
+    names = ", ".join(known) or "none"
+    if wanted is not None:
+        raise typer.BadParameter(f"the database has no instance {wanted!r}; it has: {names}")
     raise typer.BadParameter(f"which instance? the database has: {names}; say --instance")
 
 

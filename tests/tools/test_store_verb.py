@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
+from shm.units import format_units
+from tests.exec.scene import linear
 from tests.persistence.trading import Shop
 from tools.cli import main
 
@@ -70,6 +73,54 @@ def test_from_a_journal_at_rest_to_a_backup_that_restores(verb: Verb, state: Pat
     assert rows_of(verb("status", *other)[1]) == rows
 
 
+UTC_TEXT = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def test_answers_are_in_words_decimals_and_utc(verb: Verb, tmp_path: Path) -> None:
+    base = ("--sqlite", str(tmp_path / "rows.sqlite"))
+    verb("drain", "shop", *base)
+    _, trades, _ = verb("query", "recent-trades", "--symbol", "S0", "--venue", "binance_usdm", *base)
+    assert {line["side"] for line in trades} == {"BUY", "SELL"}
+    assert {line["liquidity"] for line in trades} <= {"MAKER", "TAKER"}
+    assert all(UTC_TEXT.fullmatch(line["at"]) for line in trades)
+    assert UTC_TEXT.fullmatch(verb("migrate", *base)[1][0]["applied"])
+    order = ("--order", hex(trades[0]["client_order_id"]))
+    _, history, _ = verb("query", "order-history", *order, *base)
+    fill = next(line for line in history if line["kind"] == "FILL")
+    assert fill["order_status"] in ("PARTIALLY_FILLED", "FILLED") and fill["request_status"] == "ACCEPTED"
+    row = linear(0)
+    assert fill["price"] == format_units(fill["price_units"], row.price_exponent)
+    assert fill["filled_quantity"] == format_units(fill["filled_units"], row.quantity_exponent)
+    _, (intent, *_), _ = verb("query", "order-intent", *order, *base)
+    assert (intent["kind"], intent["side"]) == ("NEW", trades[0]["side"]) and intent["price"] == fill["price"]
+    _, rejects, _ = verb("query", "rejects", *base)
+    assert {(line["kind"], line["reason"]) for line in rejects} >= {("DENIED", "POSITION")}
+
+
+def test_an_instance_that_the_database_does_not_have_is_named_with_those_it_has(
+    verb: Verb, tmp_path: Path
+) -> None:
+    base = ("--sqlite", str(tmp_path / "rows.sqlite"))
+    verb("drain", "shop", *base)
+    assert verb("query", "daily", "--instance", "shop", *base)[1] == verb("query", "daily", *base)[1] != []
+    code, _, err = verb("query", "daily", "--instance", "nobody", *base)
+    assert code == 2 and err.endswith("the database has no instance 'nobody'; it has: shop\n")
+
+
+def test_only_programs_are_told_the_units_too(
+    verb: Verb, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ("--sqlite", str(tmp_path / "rows.sqlite"))
+    verb("drain", "shop", *base)
+    _, trades, _ = verb("query", "recent-trades", "--symbol", "S0", "--venue", "binance_usdm", *base)
+    asked = ["store", "query", "order-history", "--order", str(trades[0]["client_order_id"]), *base]
+    assert main(asked) == 0
+    text = capsys.readouterr().out
+    assert "kind FILL  order_status " in text and "price " in text and "_units" not in text
+    assert main([*asked, "--json"]) == 0
+    assert '"price_units":' in capsys.readouterr().out
+
+
 def test_old_days_are_archived_and_restored(
     verb: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +130,8 @@ def test_old_days_are_archived_and_restored(
     verb("drain", "shop", *base)
     rows = rows_of(verb("status", *base)[1])
     place = ("--at", str(tmp_path / "archive"))
-    code, lines, _ = verb("archive", "--keep", "fills=2", *place, *base)
+    keep = ("--keep", "fills=2", "--keep", "reports=99999999999")
+    code, lines, _ = verb("archive", *keep, *place, *base)
     assert code == 0 and [line["archived"] for line in lines] == ["nothing"]  # nothing is that old
 
     class Later(clock.datetime):
@@ -101,6 +153,7 @@ def test_old_days_are_archived_and_restored(
     ("arguments", "named"),
     [
         (("status", "--sqlite", "/nowhere/x"), "there is no database /nowhere/x"),
+        (("status", "--sqlite", "/dev/null"), "there is no database /dev/null"),
         (("status",), "has a store.sqlite"),
         (("status", "more"), "takes no 'more'"),
         (("drain", "--sqlite", "F"), "needs a journal folder"),
@@ -108,6 +161,10 @@ def test_old_days_are_archived_and_restored(
         (("query", "everything"), "there are: recent-trades, order-fills"),
         (("query", "daily", "--since", "tomorrow"), "--since 'tomorrow'"),
         (("query", "order-fills", "--order", "x"), "--order 'x'"),
+        (("query", "order-fills", "--order", "-1"), "has 64 bits"),
+        (("query", "order-fills", "--order", hex(1 << 64)), "has 64 bits"),
+        (("query", "recent-trades", "--limit", str(1 << 64)), "--limit"),
+        (("query", "daily", "--since", "9999999d"), "a year from 1 to 9999"),
         (("archive", "--keep", "fills=0", "--at", "x", "--sqlite", "F"), "at least 1 day"),
         (("backup",), "needs --at"),
         (("status", "--sqlite", "F", "--url-env", "X"), "exclude each other"),
@@ -118,6 +175,22 @@ def test_a_mistake_is_one_line_that_says_what_is_wrong(
 ) -> None:
     code, lines, err = verb(*(str(tmp_path / "f") if a == "F" else a for a in arguments))
     assert (code, lines) == (2, []) and named in err and err.count("\n") == 1, err
+
+
+def test_what_is_no_database_and_no_address_is_said(verb: Verb, tmp_path: Path) -> None:
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.touch()
+    binary.write_bytes(b"\xff\xfe")
+    code, _, err = verb("status", "--sqlite", str(empty))
+    assert code == 2 and err.endswith(f"{empty} is an empty file and no database\n")
+    assert verb("status", "--sqlite", str(binary))[2].endswith("file is not a database\n")
+    assert verb("status", "--url-file", str(binary))[2].endswith(f"store: {binary} is not UTF-8 text\n")
+    assert verb("status", "--url-file", str(tmp_path))[2].endswith(f"store: {tmp_path}: Is a directory\n")
+    endless = "a" * 300
+    assert verb("status", "--sqlite", endless)[::2] == (
+        1,
+        f"ringlane: error: {endless}: File name too long\n",
+    )
 
 
 def test_what_could_not_be_done_is_said_without_the_address(

@@ -26,6 +26,8 @@ from tools.journal_view import parse_time
 Action = Literal["status", "migrate", "drain", "query", "archive", "restore", "backup", "drill"]
 ACTIONS = ("status", "migrate", "drain", "query", "archive", "restore", "backup", "drill")
 FILE = "store.sqlite"
+LIMIT_MAX = 1_000_000_000
+ORDER_BITS = 64
 
 
 class Place:
@@ -81,6 +83,8 @@ class Place:
             path = Path(settings["path"]) if "path" in settings else self.state_dir() / FILE
             if must_exist and not path.is_file():
                 raise typer.BadParameter(f"there is no database {path}")
+            if must_exist and not path.stat().st_size:
+                raise typer.BadParameter(f"{path} is an empty file and no database")
             settings = {"kind": "sqlite", "path": str(path)}
         try:
             return make_store(StoreSettings(**settings), Path(), PATIENT_S)
@@ -154,14 +158,15 @@ def store(
     instance: Annotated[
         str | None, typer.Option(help="query: whose rows (default: the only instance there is)")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="query: at most so many rows")] = 1_000,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="query: at most so many rows")] = 1_000,
     json: Annotated[bool, typer.Option("--json", help="one JSON object per line")] = False,
 ) -> int:
     """Look after the database that a run's journal is stored in.
 
     status: rows, days and how far each journal is stored. migrate: make or update the schema.
     drain DIR: store a journal at rest, exactly once, whatever was stored of it before.
-    query NAME: answer one of the shipped questions; without a name, list them.
+    query NAME: answer one of the shipped questions; without a name, list them. Kinds, sides and reasons are
+    words, prices and quantities decimals, times UTC; --json says the units of prices and quantities too.
     archive: write days past the policy as Parquet, read them back, and only then delete them.
     restore: put archived rows back, or with --backup a whole backup into an empty database.
     backup: all tables as of one moment. drill: restore a backup into a database that is thrown away, and
@@ -191,6 +196,7 @@ def store(
                 "limit": limit, "since": span[0], "until": span[1],
             },
             say,
+            with_units=json,
         ),
         "archive": lambda: store_work.archive(
             need_root(), _keep(keep) or place.config.keep_days, place.make(), say
@@ -237,16 +243,23 @@ def _time(option: str, text: str | None) -> datetime | None:
         return None
     try:
         ns = parse_time(text, time.time_ns())
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)
     except ValueError:
         raise typer.BadParameter(f"{option} {text!r}: expected ISO 8601, or 90s, 10m, 2h, 1d ago") from None
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        raise typer.BadParameter(f"{option} {text!r}: expected a year from 1 to 9999") from None
 
 
 def _number(text: str | None) -> int | None:
+    if text is None:
+        return None
     try:
-        return int(text, 0) if text is not None else None
+        number = int(text, 0)
     except ValueError:
         raise typer.BadParameter(f"--order {text!r}: expected a number, decimal or 0x…") from None
+    if not 0 <= number < 1 << ORDER_BITS:
+        raise typer.BadParameter(f"--order {text!r}: an order's id has {ORDER_BITS} bits")
+    return number
 
 
 def _keep(given: list[str] | None) -> dict[str, int]:
