@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -111,6 +112,30 @@ def test_a_slow_stream_chains_and_ends_in_the_same_book() -> None:
     final = orjson.loads(market.snapshot(1, 500))
     assert (final["bids"], final["asks"]) == book.top(500)
     assert max(len(diff["b"]) + len(diff["a"]) for diff in diffs) > 10
+
+
+def test_partial_streams_say_the_best_levels_whole_at_their_interval() -> None:
+    source = make_source(count=2, rate=2_000.0)
+    boxes = {suffix: Outbox(False) for suffix in ("depth5@100ms", "depth10", "depth20@500ms")}
+    for suffix, box in boxes.items():
+        source.resolve(f"btcusdt@{suffix}").add(box)  # type: ignore[union-attr]
+    partials = source._partials
+    market = source.market
+    for step in range(1, 200):
+        market.advance(step * 10_000_000)
+        if partials.send(lambda _: False):
+            now = orjson.loads(market.snapshot(0, 5))
+    said = {suffix: [orjson.loads(frame) for frame in frames_of(box.take())] for suffix, box in boxes.items()}
+    assert {suffix: len(frames) for suffix, frames in said.items()} == {
+        "depth5@100ms": 20, "depth10": 8, "depth20@500ms": 4,
+    }  # fmt: skip
+    for levels, frames in zip((5, 10, 20), said.values(), strict=True):
+        assert all(len(frame["b"]) == len(frame["a"]) == levels for frame in frames)
+        assert all(one["u"] == two["pu"] for one, two in pairwise(frames))
+    last = said["depth5@100ms"][-1]
+    assert (last["b"], last["a"], last["u"]) == (now["bids"], now["asks"], now["lastUpdateId"])
+    market.advance(3_000_000_000)
+    assert not partials.send(lambda key: key == "BTCUSDT")  # it trades no more
 
 
 def test_book_ticker_is_the_rebuilt_best_at_the_same_update_id() -> None:

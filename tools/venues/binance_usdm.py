@@ -45,6 +45,13 @@ from tools.venues.synthetic import (
     TRADE,
 )
 
+# "Partial Book Depth Streams": levels and speeds, by suffix.
+PARTIAL_SPEEDS_MS = {"": 250, "@500ms": 500, "@100ms": 100}
+PARTIAL_SUFFIXES = {
+    f"depth{levels}{speed}": (levels, interval_ms)
+    for levels in (5, 10, 20)
+    for speed, interval_ms in PARTIAL_SPEEDS_MS.items()
+}
 # stream suffix → (kind in statistics, path categories). The undocumented `trade` was seen under /public in
 # 2026, other sources say /market: both are served. `depth@0ms` is the name of 2024's recordings.
 STREAM_KINDS: dict[str, tuple[str, str]] = {
@@ -59,7 +66,7 @@ STREAM_KINDS: dict[str, tuple[str, str]] = {
     "markPrice": ("markPrice", "market"),
     "markPrice@1s": ("markPrice", "market"),
     "forceOrder": ("forceOrder", "market"),
-}
+} | dict.fromkeys(PARTIAL_SUFFIXES, ("depth", "public"))
 # venue-wide streams → kind in statistics: "All Market Liquidation Order Streams", "Contract Info Stream"
 ALL_LIQUIDATIONS, CONTRACT_INFO = "!forceOrder@arr", "!contractInfo"
 VENUE_STREAMS = {ALL_LIQUIDATIONS: "forceOrder", CONTRACT_INFO: "contractInfo"}
@@ -385,6 +392,23 @@ class BinanceUsdm(VenueProtocol):
         for kind, suffix in SYNTHETIC_SUFFIXES:
             yield kind, f"{item.symbol.lower()}@{suffix}"
         yield LIQUIDATION[1], ALL_LIQUIDATIONS
+
+    def partial_streams(self, item: VenueInstrument) -> Iterator[tuple[str, int, int]]:
+        """Yield the partial depth streams of one instrument."""
+        for suffix, (levels, interval_ms) in PARTIAL_SUFFIXES.items():
+            yield f"{item.symbol.lower()}@{suffix}", levels, interval_ms
+
+    def partial_message(self, item: VenueInstrument, book: bytes, previous: int) -> bytes:
+        """Write a partial depth message: a depth event whose sides are the whole best levels."""
+        found = orjson.loads(book)
+        last = found["lastUpdateId"]
+        return orjson.dumps(
+            {
+                "e": "depthUpdate", "E": found["E"], "T": found["T"], "s": item.symbol,
+                "U": previous + 1 if previous else last, "u": last, "pu": previous or last - 1,
+                "b": found["bids"], "a": found["asks"],
+            }
+        )  # fmt: skip
 
     def common_streams(self) -> Iterator[str]:
         """Yield the stream that tells of listings and delistings."""

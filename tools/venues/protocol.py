@@ -259,6 +259,14 @@ class VenueProtocol(ABC):
         """Yield (number of the view, stream name) for one instrument, where streams carry the best levels."""
         yield from ()
 
+    def partial_streams(self, item: VenueInstrument) -> Iterator[tuple[str, int, int]]:  # noqa: ARG002
+        """Yield (stream name, levels, interval in ms) where a venue of diffs says best levels whole too."""
+        yield from ()
+
+    def partial_message(self, item: VenueInstrument, book: bytes, previous: int) -> bytes:
+        """Write a message of such a stream: from a REST book, and the update that the one before was of."""
+        raise NotImplementedError
+
     def common_streams(self) -> Iterator[str]:
         """Yield names of streams that say what happens to instruments and the venue."""
         yield from ()

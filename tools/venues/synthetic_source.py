@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tools.venues.errors import SettingsError
 from tools.venues.fanout import Stream
 from tools.venues.pacing import LatenessMeter, Throttle
+from tools.venues.partial_books import PartialBooks
 from tools.venues.protocol import (
     CLOSED,
     CLOSING,
@@ -79,6 +80,8 @@ class SyntheticSource(MarketSource):
         self._views: dict[str, tuple[int, int]] = {}
         self._owners: dict[str, str] = {}
         self._bind()
+        self._partials = PartialBooks(protocol, self.market, self._stream, self._instruments)
+        self._owners |= self._partials.names()
         self.calendar = _calendar(settings, self._instruments)
         self._states = {self._instruments[-1].key: ""} if will_list else {}
         self._is_ended = ""
@@ -193,6 +196,8 @@ class SyntheticSource(MarketSource):
                 made = made or 1
             if self.on_batch is not None and self.on_batch():
                 made = made or 1
+            if self._partials.send(self._is_closed):
+                made = made or 1
             if made:
                 flush.send()
                 self.lateness.record(late_ns, made)
@@ -212,10 +217,13 @@ class SyntheticSource(MarketSource):
                 stream = None if state == CLOSED else self.streams[name]
                 if owner == item.key and name in self._views:
                     self.market_views().bind_view(index, self._views[name][1], stream)
-                elif owner == item.key:
+                elif owner == item.key and name in self._kinds:
                     self.market.bind(index, self._kinds[name][1], stream)
         for name, payload in self._protocol.announce(item, state):
             self.streams[name].publish(payload)
+
+    def _is_closed(self, key: str) -> bool:
+        return self._states.get(key) == CLOSED
 
     def market_views(self) -> ViewMarket:
         """Return the market of a venue that streams the best levels."""
