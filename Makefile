@@ -80,7 +80,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.built $(VENV)/.test
+types: $(VENV)/.test
 	$(BIN)/mypy
 
 prove: $(VENV)/.built $(VENV)/.test

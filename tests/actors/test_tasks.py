@@ -30,7 +30,7 @@ class Hand:
         coroutine: Coroutine[Any, Any, Any],
         on_done: Callable[[], None],
         on_error: Callable[[Exception], None],
-    ) -> object:
+    ) -> asyncio.Task[Any]:
         task = self.loop.create_task(coroutine)
 
         def ended(finished: asyncio.Task[Any]) -> None:

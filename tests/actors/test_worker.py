@@ -129,6 +129,10 @@ class Bench:
     def tell(self, **message: Any) -> None:
         self.writer.write(orjson.dumps(message) + b"\n")
 
+    async def parked(self) -> None:
+        while not self.slot.is_parked:
+            await asyncio.sleep(0)
+
     async def got(self, price: int) -> None:
         while price not in self.listener.prices:
             self.listener.got.clear()
@@ -183,8 +187,7 @@ def test_a_parked_worker_is_woken_and_stops_when_told() -> None:
         assert bench.slot.heartbeat_ns > 0
         assert bench.slot.generation == 1
         for price in (1, 2, 3):
-            while not bench.slot.is_parked:
-                await asyncio.sleep(0)
+            await bench.parked()
             bench.publish(price)
             assert not bench.slot.is_parked
             await bench.got(price)

@@ -100,6 +100,11 @@ mode = "paper"
 """
 
 
+def begin_anew(venue: HostileVenue) -> None:
+    venue.cut()
+    venue.rewind(10)
+
+
 def test_a_hostile_venue_is_survived_by_a_whole_engine_and_its_report_says_why(tmp_path: Path) -> None:
     """Garbage, an unknown symbol, a level that does not fit, a gap, refused snapshots, a cut: in one run."""
     with HostileThread() as venue:
@@ -122,7 +127,7 @@ def test_a_hostile_venue_is_survived_by_a_whole_engine_and_its_report_says_why(t
             assert live(run) == 0, "not trusted while no snapshot comes"
             venue.call(lambda v: setattr(v, "answer", v.good_answer))
             until(lambda: live(run) == 1, "LIVE once snapshots come again")
-            asked_by(lambda v: (v.cut(), v.rewind(10)))
+            asked_by(begin_anew)
             until(lambda: live(run) == 1, "LIVE with numbers that began anew")
             assert run.worker("feed")["pid"] == pid, "nothing of it ended the worker"
             run.signal(signal.SIGTERM)

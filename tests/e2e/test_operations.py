@@ -189,7 +189,7 @@ def test_a_halt_cancels_at_once_and_outlives_restarts(tmp_path: Path) -> None:
             os.kill(run.worker(victim)["pid"], signal.SIGKILL)
             ready(run, victim, 2)
             denied = read_account(run).denied["HALTED"]
-            until(lambda n=denied: read_account(run).denied["HALTED"] > n, f"denials after restart {number}")
+            until(lambda: read_account(run).denied["HALTED"] > denied, f"denials after restart {number}")
         assert run.status()["trading_state"] == "HALTED"
         account = stop(run)
         assert len(account.sent_new) == sent
@@ -350,7 +350,7 @@ def test_fifty_reloads_under_load_give_each_decision_one_generation(tmp_path: Pa
             run.config.write_text(base.replace("LOTS", str(generation)))
             assert ask(note, "reload")["generation"] == generation
             if generation % 10 == 0:
-                until(lambda g=generation: newest_generation(run) == g, "a decision of that generation")
+                until(lambda: newest_generation(run) == generation, "a decision of that generation")
                 run.config.write_text(base.replace("lots = LOTS", "lots = "))
                 with pytest.raises(ControlError, match="TOML"):
                     ask(note, "reload")

@@ -137,7 +137,9 @@ def test_of_an_engine_that_hangs_nothing_rests_and_it_wakes_up_halted_until_clea
         assert run.wait_ended() == 0, run.text()
         assert open_orders(at) == []
         steps = [(e["event"], e["by"]) for e in audit(run)]
-        assert steps[:2] == [("halt", "sentinel"), ("withdrawn", "sentinel")]
+        assert steps[0] == ("halt", "sentinel")
+        # The halt by hand may come while the sentinel still makes sure that nothing rests.
+        assert ("withdrawn", "sentinel") in steps[1:3]
         assert steps[-2:] == [("arm", "operator"), ("clear", "operator")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 import uvloop
@@ -16,6 +17,7 @@ from feeds.bells import BellHold
 from feeds.core import FeedCore
 from feeds.errors import FeedError
 from feeds.pump import FramePump
+from feeds.session import FeedSession
 from feeds.transport.websocket import FeedListener
 from feeds.venues.binance_usdm.decode import BinanceUsdmDecoder
 from shm.book import BookSlab
@@ -134,6 +136,8 @@ class Session:
         if self.error is not None:
             raise self.error
 
+    def on_advanced(self, instrument_id: int, frame_ns: int) -> None: ...
+
     def on_sample(self, connection: int, receive_ns: int, venue_utc_ns: int) -> None: ...
 
     def on_suspect(self, reason: int, frame_ns: int, instrument_id: int) -> None: ...
@@ -188,7 +192,7 @@ class Desk:
         return not self.parker.is_parked
 
     def listener(self) -> Eager:
-        made = Eager(self.session, 0)
+        made = Eager(cast(FeedSession, self.session), 0)
         made.parker = self.parker
         return made
 

@@ -239,8 +239,16 @@ def test_every_depth_stream_is_public() -> None:
     assert all(protocol.is_public(protocol.stream_name("BTCUSDT", name)) for name in ADAPTER.depth_streams)
 
 
-@pytest.mark.parametrize("what", ["depth", "trade"])
-def test_an_unknown_stream_is_an_error_that_names_those_there_are(what: str) -> None:
-    known = {"depth": "depth@100ms, depth, depth@500ms", "trade": "aggTrade, trade"}
-    with pytest.raises(VenueError, match=f"no {what} stream 'x'; there are {known[what]}"):
-        ADAPTER.connections(["BTCUSDT"], StreamSettings(**{f"{what}_stream": "x"}))
+@pytest.mark.parametrize(
+    ("what", "known", "unknown"),
+    [
+        ("depth", "depth@100ms, depth, depth@500ms", StreamSettings(depth_stream="x")),
+        ("trade", "aggTrade, trade", StreamSettings(trade_stream="x")),
+    ],
+    ids=["depth", "trade"],
+)
+def test_an_unknown_stream_is_an_error_that_names_those_there_are(
+    what: str, known: str, unknown: StreamSettings
+) -> None:
+    with pytest.raises(VenueError, match=f"no {what} stream 'x'; there are {known}"):
+        ADAPTER.connections(["BTCUSDT"], unknown)

@@ -398,11 +398,11 @@ def test_the_slab_shows_the_best_levels_whatever_one_message_removes_and_adds() 
     price = {0: lambda i: 6_180_000 - 10 * i, 1: lambda i: 6_180_010 + 10 * i}
     bench.go_live(snapshot_body(10, *([(price[s](i), 1) for i in range(0, 24, 2)] for s in (0, 1))))
     for sequence in range(11, 400):
-        changes = [
+        bids, asks = [
             [(price[side](draw.randrange(8)), draw.randrange(3)) for _ in range(draw.randrange(9))]
             for side in (0, 1)
         ]
-        frame = depth_frame(sequence, sequence, sequence - 1, *changes)
+        frame = depth_frame(sequence, sequence, sequence - 1, bids, asks)
         assert bench.core.on_frame(frame, sequence) == FrameResult.APPLIED
         held = bench.slab.load(1)
         assert held is not None

@@ -151,7 +151,7 @@ def play(attack: Attack, *counted: str) -> Scene:
             if done is not None:
                 await done
             for name in counted:
-                await scene.until(lambda n=name: scene.count(n) > before[n], f"{name} is counted")
+                await scene.until(lambda: scene.count(name) > before[name], f"{name} is counted")
             await scene.live()
             scene.look()
         finally:

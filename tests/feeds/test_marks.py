@@ -97,7 +97,7 @@ def test_a_price_that_no_record_holds_exactly_is_refused_and_changes_nothing(tex
     assert "does not fit" in rig.core.error
     assert rig.frame(index("6")) == FrameResult.PUBLISHED
     (record,) = marks(rig)
-    assert told(record)[:2] == (5, 6)
+    assert told(record)[:2] == (Decimal(5), Decimal(6))
 
 
 def test_a_fine_price_that_leaves_no_room_for_the_other_is_refused() -> None:
@@ -106,7 +106,7 @@ def test_a_fine_price_that_leaves_no_room_for_the_other_is_refused() -> None:
     rig.records()
     assert rig.frame(mark("0.0000000001")) == FrameResult.REJECTED
     assert rig.frame(mark("0.5")) == FrameResult.PUBLISHED
-    assert told(marks(rig)[0])[:2] == (Decimal("0.5"), 9_999_999_999)
+    assert told(marks(rig)[0])[:2] == (Decimal("0.5"), Decimal(9_999_999_999))
 
 
 def test_all_three_of_one_message_are_exact() -> None:

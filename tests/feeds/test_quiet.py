@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -227,11 +228,17 @@ class MuteScene(FaultScene):
             period_ns=3600 * SECOND,
             settle_ns=50 * MS,
         )
-        await self.until(lambda: all(self.rig.state(row.symbol) == "LIVE" for row in self.rig.rows))
+        await self.audited_until(lambda: all(self.rig.state(row.symbol) == "LIVE" for row in self.rig.rows))
 
-    async def until(self, condition: Any) -> None:
+    @property
+    def audits(self) -> Auditor:
+        """The auditor of a scene that has begun."""
+        assert self.auditor is not None
+        return self.auditor
+
+    async def audited_until(self, condition: Callable[[], object]) -> None:
         while not condition():
-            self.auditor.on_timer(now_ns())
+            self.audits.on_timer(now_ns())
             await asyncio.sleep(0.005)
 
     def _audit_by_rest(self, instrument_id: int) -> bool:
@@ -243,9 +250,9 @@ class MuteScene(FaultScene):
         try:
             reply = await self.rest.send(request.method, request.path, request.weight)
         except TransportError:
-            self.auditor.on_failed(instrument_id, now_ns())
+            self.audits.on_failed(instrument_id, now_ns())
             return
-        self.auditor.on_answer(instrument_id, reply.body, now_ns())
+        self.audits.on_answer(instrument_id, reply.body, now_ns())
 
     async def mute(self, until: str) -> str:
         symbol = self.rig.rows[0].symbol
@@ -263,9 +270,9 @@ def test_a_symbol_that_a_venue_mutes_is_found_and_never_live_until_it_is_heard_a
             try:
                 symbol = await scene.mute("over")
                 other = scene.rig.rows[1].symbol
-                await scene.until(lambda: scene.rig.state(symbol) != "LIVE")
-                audits = scene.auditor.statistics
-                await scene.until(lambda: audits()["audit_different"] or scene.resubscribes > 1)
+                await scene.audited_until(lambda: scene.rig.state(symbol) != "LIVE")
+                audited = scene.audits.statistics
+                await scene.audited_until(lambda: audited()["audit_different"] or scene.resubscribes > 1)
                 assert scene.rig.state(symbol) != "LIVE"
                 assert scene.rig.state(other) == "LIVE"
                 assert scene.reasons & {"SILENCE", "AUDIT"}
@@ -283,8 +290,8 @@ def test_a_symbol_that_a_venue_forgot_heals_by_a_new_subscription(venue: str) ->
             await scene.begin(stack)
             try:
                 symbol = await scene.mute("subscribed")
-                await scene.until(lambda: scene.rig.state(symbol) != "LIVE")
-                await scene.until(lambda: scene.rig.state(symbol) == "LIVE")
+                await scene.audited_until(lambda: scene.rig.state(symbol) != "LIVE")
+                await scene.audited_until(lambda: scene.rig.state(symbol) == "LIVE")
                 assert scene.session.statistics()["mutes"] >= 1
                 assert scene.resubscribes >= 1
                 assert scene.wrong == []

@@ -79,7 +79,8 @@ def test_arrays_and_nested_structs_keep_their_shape() -> None:
     intent: Any = np.zeros(3, record_dtype("shm_intent_record"))
     assert intent["certificates"].shape == (3, 4)
     assert intent["certificates"]["last_sequence"].dtype == np.int64
-    assert np.zeros(2, record_dtype("shm_market_record"))["value"].shape == (2, 4)
+    market: Any = np.zeros(2, record_dtype("shm_market_record"))
+    assert market["value"].shape == (2, 4)
     assert record_dtype("shm_counter")["label"] == np.dtype("S56")
 
 

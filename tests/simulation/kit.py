@@ -86,7 +86,12 @@ def rows(symbols: Iterable[str]) -> list[Instrument]:
     ]  # fmt: skip
 
 
-MAKER = {"quantity": "0.005", "half_spread_ticks": 1, "max_inventory": 4, "min_quote_life_ns": 20_000_000}
+MAKER: dict[str, Any] = {
+    "quantity": "0.005",
+    "half_spread_ticks": 1,
+    "max_inventory": 4,
+    "min_quote_life_ns": 20_000_000,
+}
 
 
 class Run:

@@ -14,7 +14,8 @@ from actors.journals import DigestJournal
 from actors.runtime.actor import Actor
 from actors.runtime.context import Context, WorkingOrder
 from actors.runtime.host import Host
-from shm.enums import BookState, OrderFlags, ReportKind, Side, TradingState
+from actors.runtime.spec import StartReason
+from shm.enums import BookState, OrderFlags, ReportKind, SegmentKind, Side, TradingState
 from shm.journal_reader import read_journal
 from shm.positions import Position
 from shm.records import MarketRecord, ReportRecord
@@ -420,7 +421,7 @@ def test_reports_tell_the_whole_life_of_a_taker_order() -> None:
     assert taker.reports[-1].kind in (ReportKind.DENIED, ReportKind.CANCELED)
 
 
-def rebirth(run: Run, spec_reason: str = "restart") -> Host:
+def rebirth(run: Run, spec_reason: StartReason = "restart") -> Host:
     """The trade worker dies without a word; its successor attaches to the same memory."""
     dead = run.world.host(TRADE)
     run.gateway.journal.close()  # in one process the dead one's lock must go
@@ -472,7 +473,7 @@ def test_a_dead_trade_worker_is_recovered_from_its_journal(tmp_path: Path) -> No
 def test_intents_journaled_before_the_death_are_not_carried_out_twice(tmp_path: Path) -> None:
     run = Run({"maker": MAKER}, state_dir=str(tmp_path))
     run.step(60)
-    consumed = run.world.host(TRADE).spsc(f"intents.{TRADE}.{TRADE}", 5).position
+    consumed = run.world.host(TRADE).spsc(f"intents.{TRADE}.{TRADE}", SegmentKind.INTENT_RING).position
     born = rebirth(run)
     gateway = run.gateway
     assert gateway.recovered.consumed[TRADE] == consumed

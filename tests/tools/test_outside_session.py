@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_whole_session_of_all_three_looks_changes_no_byte(runs: Runs) -> None:
     Publisher(market).publish(bytes(128))
     before = runs.files()
     machine = Machine()
-    sessions: list[Session[object]] = [
+    sessions: list[Session[Any]] = [
         Session(RunFollower(note), lambda v, r, _n: RingReader(v, r, machine).look),
         Session(RunFollower(note), lambda v, r, _n: lambda _w: BookReader(v, r, machine, [], 5).look()),
         Session(RunFollower(note), lambda v, r, _n: ActorReader(v, r, machine, ACTORS).look),
