@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_ENTRY = "actors.runtime.worker:run_worker"
 #: Roles that are no workers of the runtime: what their processes run instead.
 ENTRIES = {"sentinel": "engine.sentinel:run_sentinel"}
+#: What a library imports only for a command line of its own, and does without if it can not be imported.
+NOT_NEEDED = ("httpx._main",)
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 # Numbers of <sys/prctl.h>.
@@ -125,6 +127,8 @@ def run_child(spec_fd: int, entry_name: str) -> int:
     spec = read_spec(spec_fd)
     if not spec.is_standby:
         spec.machine.facts = prepare(spec)
+    for module in NOT_NEEDED:
+        sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # None = it can not be imported
     entry = load_entry(ENTRIES.get(spec.role, entry_name))
     from shm.segment import NamedSegments, RunName
 

@@ -15,21 +15,21 @@ import select
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from actors.errors import RoleError, SpecError
 from actors.roles import role_class
 from actors.runtime.spec import WorkerSpec, instruments_name
-from exec.checkpoint import LedgerFollower
 from exec.errors import ExecError
-from exec.venues import protocol_class
-from risk.exposure import ExposureBook
 from shm.enums import SegmentKind
 from shm.errors import ShmError
 from shm.instruments import InstrumentTable
 from shm.segment import Segment, SegmentSource
+
+if TYPE_CHECKING:
+    from exec.checkpoint import LedgerFollower
 
 #: Under this key a promoted worker's host shares the `LedgerFollower` of its standby.
 FOLLOWED = "followed_ledger"
@@ -106,6 +106,10 @@ class Standby:
         directory = Path(self._spec.state_dir) / f"journal-{self._spec.slot}"
         if not directory.is_dir():
             return False
+        # Here, because every worker imports this module, and only a gateway's standby has a ledger.
+        from exec.checkpoint import LedgerFollower
+        from risk.exposure import ExposureBook
+
         self._instruments = self._segments.open(instruments_name(), SegmentKind.INSTRUMENTS, writable=False)
         table = InstrumentTable.attach(self._instruments.payload)
         self.followed = LedgerFollower(directory, self._spec.epoch, lambda _rows: ExposureBook(table.get))
@@ -159,6 +163,8 @@ def warm_up(spec: WorkerSpec) -> None:
         try:
             role_class(actor.role)
             for row in actor.settings.get("accounts", ()):
+                from exec.venues import protocol_class
+
                 protocol_class(row["protocol"])
         except (RoleError, ExecError, KeyError, TypeError):
             continue

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -26,11 +26,13 @@ from actors.runtime.link import Link
 from actors.runtime.schedule import LiveScheduler
 from actors.runtime.spec import OPERATOR_COMMANDS, WorkerSpec, control_name
 from actors.runtime.standby import FOLLOWED
-from exec.checkpoint import LedgerFollower
 from shm.clock import utc_ns
 from shm.doorbell import Parker
 from shm.enums import SegmentKind
 from shm.segment import SegmentSource
+
+if TYPE_CHECKING:
+    from exec.checkpoint import LedgerFollower
 
 EXIT_OK = 0
 EXIT_FAULT = 1

@@ -102,7 +102,7 @@ def test_worker_gets_spec_link_and_the_same_descriptor_numbers(tmp_path: Path) -
             spec = WorkerSpec(slot=1, name="one", role="test", instance="t", seed=bell)
             await s.child.spawn_worker(spec, (bell,), s.spawner, ["--entry", "tests.engine.entries:echo"])
             await s.heard.wait()
-            assert s.messages[0] == {"op": "echo", "name": "one", "ignored": True}
+            assert s.messages[0] == {"op": "echo", "name": "one", "ignored": True, "is_lean": True}
             # The child rang the bell under the number we know it by.
             assert os.eventfd_read(bell) == 7
             assert s.child.link is not None
