@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from actors.errors import ActorError
@@ -113,14 +114,8 @@ class Context:
 
     def call_at(self, due_ns: int, call: Callable[[], None]) -> Timer:
         """Call once at a monotonic time; an exception in the call suspends this actor like a handler's."""
-        timer: Timer | None = None
-
-        def run() -> None:
-            if timer is not None:
-                self._timers.discard(timer)
-            self.host.guard(self.actor_id, "timer", call)
-
-        timer = self.host.scheduler.call_at(due_ns, run)
+        timer = self.host.scheduler.call_at(due_ns, partial(self.host.guard, self.actor_id, "timer", call))
+        timer.owner = self._timers
         self._timers.add(timer)
         return timer
 
@@ -155,9 +150,8 @@ class Context:
 
     def cancel_timers(self) -> None:
         """Cancel every timer of this actor (done by the host when the actor is suspended or stopped)."""
-        for timer in self._timers:
+        for timer in list(self._timers):
             timer.cancel()
-        self._timers.clear()
 
     # ---- rate limits ----------------------------------------------------------------------------
 

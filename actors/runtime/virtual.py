@@ -204,7 +204,7 @@ class VirtualWorld:
         """Run the next entry of the queue and what follows from it; False if the queue is empty."""
         if self.scheduler.next_due_ns is None:
             return False
-        self.scheduler.pop().call()
+        self.scheduler.pop().run()
         self.settle()
         return True
 

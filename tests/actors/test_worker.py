@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
@@ -229,6 +231,33 @@ def test_timers_come_due_with_the_precision_of_the_kernel() -> None:
         while not bench.listener.timer_ns:
             await asyncio.sleep(0)
         assert bench.listener.timer_ns >= 300_000
+        bench.tell(op="stop", phase="exit")
+
+    assert Bench().run(story) == EXIT_OK
+
+
+def test_a_timer_that_ran_or_was_canceled_leaves_nothing_to_the_garbage_collector() -> None:
+    class Due:
+        def __init__(self) -> None:
+            self.ran = asyncio.Event()
+
+        def __call__(self) -> None:
+            self.ran.set()
+
+    async def story(bench: Bench) -> None:
+        await bench.message()
+        context, due, never = bench.listener.context, Due(), Due()
+        ran, left = due.ran, [weakref.ref(due), weakref.ref(never)]
+        gc.disable()
+        try:
+            context.call_later(0, due)
+            timer = context.call_later(10**12, never)
+            del due, never
+            await ran.wait()
+            timer.cancel()
+            assert [ref() for ref in left] == [None, None]
+        finally:
+            gc.enable()
         bench.tell(op="stop", phase="exit")
 
     assert Bench().run(story) == EXIT_OK
