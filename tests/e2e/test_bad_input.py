@@ -27,7 +27,7 @@ depth_stream = "depth@0ms"
 trade_stream = "trade"
 [venues.recorded.simulated]
 capture = ["{capture}"]
-speed = 20.0
+speed = 10.0
 at_end = "loop"
 [[strategies]]
 name = "maker"
@@ -48,7 +48,7 @@ def test_a_capture_that_starts_again_and_again_is_proven_again_each_time(
 ) -> None:
     """The venue closes its connections and its numbers run backwards: every round the book is LIVE anew."""
     with gzip.open(market_data / "binance" / "usdm_btcusdt_20240808.gz") as stream:
-        lines = [stream.readline() for _ in range(8_000)]
+        lines = [stream.readline() for _ in range(4_000)]
     capture = tmp_path / "short.txt"
     capture.write_bytes(b"".join(lines))
     config = LOOPED.format(name=f"loop{os.getpid()}", capture=capture)
