@@ -263,9 +263,13 @@ class VenueProtocol(ABC):
         """Yield (stream name, levels, interval in ms) where a venue of diffs says best levels whole too."""
         yield from ()
 
-    def partial_message(self, item: VenueInstrument, book: bytes, previous: int) -> bytes:
-        """Write a message of such a stream: from a REST book, and the update that the one before was of."""
-        raise NotImplementedError
+    def partial_message(self, item: VenueInstrument, book: bytes, previous: int) -> bytes:  # noqa: ARG002
+        """Write a message of such a stream: from a REST book, and the update that the one before was of.
+
+        Raises:
+            ValueError: this venue has no such streams.
+        """
+        raise ValueError(f"{item.key}: this venue has no streams of best levels beside its diffs")
 
     def common_streams(self) -> Iterator[str]:
         """Yield names of streams that say what happens to instruments and the venue."""
