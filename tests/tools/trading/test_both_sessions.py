@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from exec.keys import Keys
 from shm.enums import OrderStatus, Reason, TimeInForce
 from tests.tools.trading.pair_kit import BUY, MS, ORDERS, POST_ONLY, PRIVATE, REDUCE_ONLY, SECOND, SELL, Pair
-from tests.tools.trading.scenes import DERIVATIVE, SCENES, Scene
+from tests.tools.trading.scenes import DERIVATIVE, Scene
 from tools.venues.trading.order_faults import Acts
-
-
-@pytest.fixture(params=SCENES)
-def scene(request: pytest.FixtureRequest) -> Scene:
-    return SCENES[request.param]
-
-
-@pytest.fixture
-def pair(scene: Scene) -> Iterator[Pair]:
-    made = scene.make().up()
-    yield made
-    made.run(5 * SECOND)
-    made.agree()
 
 
 def test_an_order_rests_is_amended_and_canceled(pair: Pair, scene: Scene) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +10,7 @@ from exec.client_ids import encode
 from exec.order import Order
 from shm.enums import OrderStatus, Reason
 from tests.tools.trading.pair_kit import BUY, MS, ORDERS, PRIVATE, SECOND, SELL, TAG, Pair
-from tests.tools.trading.scenes import ALL_SCENES, DERIVATIVE, SCENES, Scene
+from tests.tools.trading.scenes import ALL_SCENES, DERIVATIVE, Scene
 from tools.venues.protocol import HttpReply, HttpRequest
 from tools.venues.trading.order_faults import Acts
 
@@ -20,19 +20,6 @@ QUESTIONS = {
     "okx": ("GET /api/v5/trade/order?",),
     "bybit": ("GET /v5/order/realtime?category=linear&symbol", "GET /v5/order/history"),
 }
-
-
-@pytest.fixture(params=SCENES)
-def scene(request: pytest.FixtureRequest) -> Scene:
-    return SCENES[request.param]
-
-
-@pytest.fixture
-def pair(scene: Scene) -> Iterator[Pair]:
-    made = scene.make().up()
-    yield made
-    made.run(5 * SECOND)
-    made.agree()
 
 
 def questions(pair: Pair) -> list[str]:
