@@ -38,6 +38,7 @@ OFFER_RETRIES = 1000
 REST_RETRY_NS = (100_000_000, 300_000_000, 1_000_000_000)
 STAMPS_EVERY_NS = 5_000_000_000
 FAULT_LISTING = 3100
+ODD_TOLD = 10  # by name; the fault log is small and shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class _Served:
         self.clock = VenueClock(self.adapter, self.get, context.utc_ns)
         self.stamps: dict[int, int] = {}  # instrument → receive time of the newest message taken
         self.is_listing = False
+        self.told: set[str] = set()  # rows that are not as documented are told once
 
     def _placed(self, row: Instrument) -> Instrument:
         return replace(row, slab=self.settings.feed_slot, priority=self.settings.priority)
@@ -150,7 +152,7 @@ class Reference(Actor):
         self._lost = context.counter("reference.lost")
         self._listings = {
             key: context.counter(f"reference.listing_{key}")
-            for key in ("requests", "unchanged", "added", "replaced", "status", "refused")
+            for key in ("requests", "unchanged", "added", "replaced", "status", "refused", "odd")
         }
 
     def on_attach(self) -> None:
@@ -235,6 +237,16 @@ class Reference(Actor):
         counts["refused"].inc(len(outcome.refused))
         for text in outcome.refused:
             self._fault(f"{served.settings.venue}: {text}")
+        new = [text for text in outcome.odd if text not in served.told]
+        counts["odd"].inc(len(new))
+        served.told.update(new)
+        for text in new[:ODD_TOLD]:
+            self._fault(f"{served.settings.venue}: list of instruments: {text}")
+        if len(new) > ODD_TOLD:
+            more = len(new) - ODD_TOLD
+            self._fault(
+                f"{served.settings.venue}: list of instruments: {more} more rows are not as documented"
+            )
 
     def _fault(self, text: str) -> None:
         self.context.host.metrics.fault(FAULT_LISTING, text, self.context.utc_ns())

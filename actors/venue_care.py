@@ -18,7 +18,7 @@ from feeds.adapter import HttpRequest, VenueAdapter, join_answers
 from feeds.clock_offset import ClockEstimate, ClockOffset
 from feeds.errors import TransportError, VenueError
 from feeds.listing import CachedListing, ListingChanges, compare_listing
-from feeds.names import GONE, choose_instruments, fits, is_pattern, resolve
+from feeds.names import GONE, choose_instruments, fits, is_pattern, odd_like, resolve
 from feeds.transport.rest import HttpReply
 from shm.errors import InstrumentError
 
@@ -62,6 +62,7 @@ class ListingOutcome(NamedTuple):
     replaced: int = 0
     status: int = 0
     refused: tuple[str, ...] = ()  # rows that do not fit the table, and why
+    odd: tuple[str, ...] = ()  # rows that patterns may mean and that are not as documented, and why
 
 
 class VenueListing:
@@ -115,17 +116,23 @@ class VenueListing:
         digest = hashlib.blake2b(ANSWER_TIME.sub(b"", body), digest_size=16).digest()
         if digest == self._digest:
             return ListingOutcome(True)
-        rows = self._named(body) if self._exact or not self.names else []
+        is_open = bool(self._patterns) or not self.names
+        known = self.adapter.read_list(body) if is_open else None
         refused: list[str] = []
-        rows += self._like(body, {row.symbol for row in rows}, refused)
-        mine = [row for row in self.table if row.venue_id == self.adapter.venue_id]
+        rows = [] if known is None or self.names else list(known.rows)
+        if self._exact:
+            rows = self._named(body)
+        if known is not None and self._patterns:
+            rows += self._like(known.rows, {row.symbol for row in rows}, refused)
+        odd = [] if known is None else odd_like(self.adapter.name, known.odd, self._patterns)
+        # What can not be read now is not gone: its row stays as it was.
+        kept = {one.symbol for one in ([] if known is None else known.odd) if one.is_left_out}
+        mine = [r for r in self.table if r.venue_id == self.adapter.venue_id and r.symbol not in kept]
         outcome = self._apply(compare_listing(mine, rows), refused)
         self._digest = digest
-        return outcome
+        return outcome._replace(odd=tuple(one.text for one in odd))
 
     def _named(self, body: bytes) -> list[Instrument]:
-        if not self.names:
-            return self.adapter.parse_instruments(body, None)
         if self._symbols is None:
             rows = choose_instruments(self.adapter, body, self._exact)
             self._symbols = [row.symbol for row in rows]
@@ -133,14 +140,12 @@ class VenueListing:
         listed = self.adapter.listed_symbols(body)
         return self.adapter.parse_instruments(body, [s for s in self._symbols if s in listed])
 
-    def _like(self, body: bytes, named: set[str], refused: list[str]) -> list[Instrument]:
+    def _like(self, listed: list[Instrument], named: set[str], refused: list[str]) -> list[Instrument]:
         """Rows that patterns mean, as many as may be; those in use before new ones, then by symbol."""
-        if not self._patterns:
-            return []
         known = {r.symbol for r in self.table if r.venue_id == self.adapter.venue_id and r.status not in GONE}
         rows = [
             row
-            for row in self.adapter.parse_instruments(body, None)
+            for row in listed
             if row.symbol not in named and row.status not in GONE and fits(row, self._patterns)
         ]
         rows.sort(key=lambda row: (row.symbol not in known, row.symbol))

@@ -20,6 +20,7 @@ from shm.units import parse_units
 
 if TYPE_CHECKING:
     from feeds.decoder import Decoder
+    from feeds.venues.rows import InstrumentList
     from shm.instruments import Instrument
 
 
@@ -283,11 +284,22 @@ class VenueAdapter(ABC):
 
         Args:
             body: answer to `instruments_request`.
-            symbols: the symbols wanted, in this order; None = all the venue trades.
+            symbols: the symbols wanted, in this order; None = all the venue trades (the rows of `read_list`).
 
         Raises:
             VenueError: the body is not what the venue documents, or a symbol is unknown (named, with close
-            matches).
+            matches), or the row of one that is wanted is not as documented.
+        """
+
+    @abstractmethod
+    def read_list(self, body: bytes) -> InstrumentList:
+        """Read all of instrument data that is of a kind we trade; instrument_id of each row is 0.
+
+        A row that is not as documented says nothing about the others: it is left out and named with its field
+        and value. One of a status that is not documented is taken for halted, and named too.
+
+        Raises:
+            VenueError: the body is not what the venue documents, or no row of it is.
         """
 
     @abstractmethod

@@ -17,8 +17,7 @@ import gzip
 import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from math import gcd
+from dataclasses import fields
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
@@ -30,7 +29,9 @@ from feeds.capture_blocks import is_block_file, read_blocks, read_head
 from feeds.capture_writer import OWN_CHANNEL
 from feeds.errors import CaptureError, EmptyCaptureError, ForeignCaptureError, VenueError
 from feeds.routing import CaptureRouter
+from feeds.seen_numbers import SeenNumbers
 from feeds.venues import ADAPTERS, get_adapter
+from feeds.venues.rows import InstrumentList, OddRow
 from shm.errors import InstrumentError
 from shm.instruments import Instrument, check_instrument
 
@@ -300,33 +301,11 @@ def capture_venues(paths: str | Path | Sequence[str | Path]) -> list[str]:
 # ---- instruments of a capture ------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What a first pass saw of one symbol."""
-
-    decimals: list[int] = field(default_factory=lambda: [0, 0])  # of prices, of quantities
-    # Greatest common divisor of all numbers seen, in units of 10^-decimals.
-    step: list[int] = field(default_factory=lambda: [0, 0])
-
-    def take(self, index: int, texts: Sequence[str]) -> None:
-        for text in texts:
-            whole, _, fraction = text.partition(".")
-            digits = whole + fraction
-            if not digits.isdigit() or len(digits) > STAMP_DIGITS:
-                continue
-            if len(fraction) > self.decimals[index]:
-                self.step[index] *= 10 ** (len(fraction) - self.decimals[index])
-                self.decimals[index] = len(fraction)
-            self.step[index] = gcd(
-                self.step[index], int(digits) * 10 ** (self.decimals[index] - len(fraction))
-            )
-
-
 def _scan(
     paths: Sequence[str | Path], adapter: VenueAdapter, on_damage: OnDamage | None = None
-) -> tuple[dict[str, _Seen], list[bytes], dict[str, Instrument]]:
+) -> tuple[dict[str, SeenNumbers], list[bytes], dict[str, Instrument]]:
     """One pass: what stands in the capture by symbol, its instrument answers, and its recorder's rows."""
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, SeenNumbers] = {}
     answers: list[bytes] = []
     rows: dict[str, Instrument] = {}
     router = CaptureRouter([adapter])
@@ -343,7 +322,7 @@ def _scan(
         for written in adapter.written(line.payload):
             symbol = written.symbol or of_request
             if symbol:
-                entry = seen.setdefault(symbol, _Seen())
+                entry = seen.setdefault(symbol, SeenNumbers())
                 entry.take(0, written.prices)
                 entry.take(1, written.quantities)
     return seen, answers, rows
@@ -363,7 +342,9 @@ def scan_exponents(paths: str | Path | Sequence[str | Path], adapter: VenueAdapt
     return _rows_of(_scan(files, venue)[0], venue, files)
 
 
-def _rows_of(seen: dict[str, _Seen], venue: VenueAdapter, files: Sequence[str | Path]) -> list[Instrument]:
+def _rows_of(
+    seen: dict[str, SeenNumbers], venue: VenueAdapter, files: Sequence[str | Path]
+) -> list[Instrument]:
     if not seen:
         text = f"no market data of {venue.name} in the capture"
         raise EmptyCaptureError(", ".join(map(str, files)), 0, text)
@@ -408,9 +389,14 @@ def capture_instruments(
     files = [paths] if isinstance(paths, str | Path) else list(paths)
     venue = _adapters(adapter)[0]
     rows: dict[str, Instrument] | None = None
+    odd: list[OddRow] = []
     if instruments_file is not None:  # before the captures: it is small, they may be long
-        rows = {row.symbol: row for row in load_instruments(instruments_file, venue)}
+        listed, odd = _load(instruments_file, venue)
+        rows = {row.symbol: row for row in listed}
     seen, answers, recorded = _scan(files, venue, on_damage)
+    for one in odd:
+        if one.symbol in seen and one.is_left_out:
+            raise CaptureError(instruments_file or "", 0, one.text)
     if rows is None and recorded:
         rows = recorded
     elif rows is None and answers:
@@ -432,12 +418,16 @@ def load_instruments(path: str | Path, adapter: VenueAdapter | str) -> list[Inst
     """Read an instruments file: the venue's own answer, a capture that holds one, or a list of our rows.
 
     A list of rows is JSON objects with the field names of `shm.instruments.Instrument`; symbol,
-    price_exponent and quantity_exponent are required, venue_id is the adapter's.
+    price_exponent and quantity_exponent are required, venue_id is the adapter's. Rows of the venue's that are
+    not as documented are left out.
 
     Raises:
         CaptureError: the file is none of these; the text says what is wrong with it.
     """
-    venue = _adapters(adapter)[0]
+    return _load(path, _adapters(adapter)[0]).rows
+
+
+def _load(path: str | Path, venue: VenueAdapter) -> InstrumentList:
     with _open(Path(path)) as stream:
         try:
             body = stream.read()
@@ -452,8 +442,8 @@ def load_instruments(path: str | Path, adapter: VenueAdapter | str) -> list[Inst
         body, content = answer, None
     try:
         if isinstance(content, list):
-            return [_own_row(row, venue) for row in content]
-        return venue.parse_instruments(body, None)
+            return InstrumentList([_own_row(row, venue) for row in content], [])
+        return venue.read_list(body)
     except (VenueError, TypeError, ValueError) as error:
         raise CaptureError(path, 0, str(error)) from error
 

@@ -7,7 +7,7 @@ multiplier and its venue's symbol tell it apart. The names themselves are made b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from shm.enums import InstrumentStatus
 
 if TYPE_CHECKING:
     from feeds.adapter import VenueAdapter
+    from feeds.venues.rows import InstrumentList, OddRow
     from shm.instruments import Instrument
 
 GONE = (InstrumentStatus.DELISTED, InstrumentStatus.RETIRED)
@@ -117,13 +118,33 @@ def fits(row: Instrument, names: Sequence[str]) -> bool:
     )
 
 
-def choose_traded(adapter: VenueAdapter, body: bytes, names: Sequence[str]) -> list[Instrument]:
+def odd_like(venue: str, odd: Iterable[OddRow], names: Sequence[str]) -> list[OddRow]:
+    """Return which rows that are not as documented one of these names or patterns may mean; no names = all.
+
+    Args:
+        venue: adapter name.
+        odd: of its instrument data; a row that does not say its symbol may be any.
+        names: symbols, canonical names or patterns.
+    """
+    return [
+        one for one in odd if not one.symbol or not names or _means(names_meant(venue, [one.symbol]), names)
+    ]
+
+
+def _means(own: Sequence[str], names: Sequence[str]) -> bool:
+    return any(fnmatchcase(one, name) if is_pattern(name) else one == name for name in names for one in own)
+
+
+def choose_traded(
+    adapter: VenueAdapter, body: bytes, names: Sequence[str], tell: Callable[[OddRow], None] | None = None
+) -> list[Instrument]:
     """Read the rows that names and patterns mean; a pattern means what trades now.
 
     Args:
         adapter: the venue.
         body: answer to its instrument requests.
         names: symbols, canonical names or patterns.
+        tell: called with each row that a pattern may mean and that is not as documented; it is left out.
 
     Raises:
         VenueError: as `choose_instruments`, or patterns that nothing is like.
@@ -131,11 +152,19 @@ def choose_traded(adapter: VenueAdapter, body: bytes, names: Sequence[str]) -> l
     exact = [name for name in names if not is_pattern(name)]
     patterns = [name for name in names if is_pattern(name)]
     rows = {row.symbol: row for row in (choose_instruments(adapter, body, exact) if exact else [])}
-    for row in adapter.parse_instruments(body, None) if patterns else ():
-        if row.status == InstrumentStatus.TRADING and fits(row, patterns):
-            rows.setdefault(row.symbol, row)
+    odd: list[OddRow] = []
+    if patterns:
+        found = adapter.read_list(body)
+        for row in found.rows:
+            if row.status == InstrumentStatus.TRADING and fits(row, patterns):
+                rows.setdefault(row.symbol, row)
+        odd = [one for one in odd_like(adapter.name, found.odd, patterns) if one.symbol not in rows]
     if not rows:
-        raise VenueError(f"{adapter.name}: nothing that it trades is like {', '.join(names)}")
+        left = f"; {len(odd)} rows are not as documented: {odd[0].text}" if odd else ""
+        raise VenueError(f"{adapter.name}: nothing that it trades is like {', '.join(names)}{left}")
+    if tell is not None:
+        for one in odd:
+            tell(one)
     return list(rows.values())
 
 
@@ -148,7 +177,8 @@ def choose_instruments(adapter: VenueAdapter, body: bytes, names: Sequence[str])
         names: symbols or canonical names.
 
     Raises:
-        VenueError: the data is not as documented, a name is unknown or means several, or two mean the same.
+        VenueError: the data is not as documented, or the row of a name is not; a name is unknown or means
+            several, or two mean the same.
     """
     if not names:
         return adapter.parse_instruments(body, None)
@@ -156,8 +186,8 @@ def choose_instruments(adapter: VenueAdapter, body: bytes, names: Sequence[str])
     if listed.issuperset(names):  # only these rows are read: another one that is odd does no harm
         rows = adapter.parse_instruments(body, names)
     else:
-        known = adapter.parse_instruments(body, None)
-        rows = [resolve(name, known, adapter.name) for name in names]
+        known = adapter.read_list(body)
+        rows = [_resolve(name, known, adapter.name) for name in names]
     by_symbol: dict[str, str] = {}
     for name, row in zip(names, rows, strict=True):
         if row.symbol in by_symbol:
@@ -165,3 +195,12 @@ def choose_instruments(adapter: VenueAdapter, body: bytes, names: Sequence[str])
             raise VenueError(f"{adapter.name}: {other!r} and {name!r} are both {row.symbol}")
         by_symbol[row.symbol] = name
     return rows
+
+
+def _resolve(name: str, known: InstrumentList, venue: str) -> Instrument:
+    """The row a name means; one that is not as documented is refused for that, and not as unknown."""
+    if not any(name in (row.symbol, row.canonical) for row in known.rows):
+        for one in odd_like(venue, known.odd, [name]):
+            if one.symbol and one.is_left_out:
+                raise VenueError(one.text)
+    return resolve(name, known.rows, venue)

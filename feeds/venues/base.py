@@ -6,7 +6,8 @@ A venue's adapter fills in the tables and says how one row, one frame and one no
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,9 +23,10 @@ from feeds.adapter import (
     unknown_symbol,
 )
 from feeds.errors import VenueError
-from shm.enums import InstrumentKind
-from shm.errors import UnitsError
-from shm.instruments import Instrument
+from feeds.venues.rows import Fields, InstrumentList, Oddity, OddRow, RowError, shown
+from shm.enums import InstrumentKind, InstrumentStatus
+from shm.errors import InstrumentError
+from shm.instruments import Instrument, check_instrument
 
 Item = TypeVar("Item")
 
@@ -49,6 +51,14 @@ class JsonVenueAdapter(VenueAdapter):
     instruments_path: str
     #: What the venue calls an answer of instrument data; errors say it.
     instruments_answer: str
+    #: The field of a row that is its symbol; the one that is its kind ("" = all are of one), our kinds by its
+    #: values, and the values that the venue documents and we do not trade; those that may hold its status.
+    symbol_key: str
+    kind_key: str = ""
+    kinds: Mapping[str, InstrumentKind] = MappingProxyType({})
+    other_kinds: frozenset[str] = frozenset()
+    status_keys: tuple[str, ...]
+    statuses: Mapping[str, InstrumentStatus]
     time_path: str
     time_weight: int = 1
     #: Where the time stands in its answer, and the unit it is told in.
@@ -80,25 +90,60 @@ class JsonVenueAdapter(VenueAdapter):
 
     def parse_instruments(self, body: bytes, symbols: Iterable[str] | None) -> list[Instrument]:
         """Read instrument data; see `VenueAdapter.parse_instruments`, and `read_row` for what a row says."""
-        rows = self._rows(body)
         if symbols is None:
-            return [self._instrument(symbol, row) for symbol, row in rows.items() if self.is_known_kind(row)]
+            return self.read_list(body).rows
+        listed, _ = self._listed(body)
         chosen = []
         for symbol in symbols:
-            if symbol not in rows:
-                raise unknown_symbol(self.name, symbol, rows)
-            chosen.append(self._instrument(symbol, rows[symbol]))
+            if symbol not in listed:
+                raise unknown_symbol(self.name, symbol, listed)
+            chosen.append(self._instrument(symbol, listed[symbol]))
         return chosen
 
     def listed_symbols(self, body: bytes) -> set[str]:
         """Return the symbols that instrument data has rows of."""
-        return set(self._rows(body))
+        return set(self._listed(body)[0])
 
-    def _rows(self, body: bytes) -> dict[str, dict[str, Any]]:
+    def read_list(self, body: bytes) -> InstrumentList:
+        """Read all rows of instrument data; see `VenueAdapter.read_list`."""
+        listed, odd = self._listed(body)
+        found = InstrumentList([], odd)
+        for symbol, rows in listed.items():
+            if self.kind_key and all(self._kind(row) in self.other_kinds for row in rows):
+                continue
+            try:
+                found.rows.append(self._instrument(symbol, rows))
+            except VenueError as error:
+                is_unknown = self._kind(rows[0]) is not None and not self.is_known_kind(rows[0])
+                oddity = Oddity.KIND if is_unknown and len(rows) == 1 else Oddity.UNREADABLE
+                odd.append(OddRow(symbol, str(error), oddity))
+                continue
+            key, status = self._status(Fields(rows[0]))
+            if status not in self.statuses:
+                text = f"{self.name}: {symbol}: {key} {shown(status)} is not documented: taken for halted"
+                odd.append(OddRow(symbol, text, Oddity.STATUS))
+        unreadable = [one.text for one in odd if one.oddity is Oddity.UNREADABLE]
+        if unreadable and not found.rows:  # what differs in every row is no row's fault
+            more = f" (and {len(unreadable) - 1} more rows)" if len(unreadable) > 1 else ""
+            raise VenueError(f"{unreadable[0]}{more}")
+        return found
+
+    def _listed(self, body: bytes) -> tuple[dict[str, list[dict[str, Any]]], list[OddRow]]:
+        """The rows of each symbol, more than one where they differ, and those that do not say theirs."""
         try:
-            return self.read_rows(body)
+            rows = self.read_rows(body)
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise self.not_instruments(error) from error
+        listed: dict[str, list[dict[str, Any]]] = {}
+        odd: list[OddRow] = []
+        for index, row in enumerate(rows):
+            symbol = row.get(self.symbol_key) if isinstance(row, dict) else None
+            if not isinstance(symbol, str) or not symbol:
+                text = f"{self.name}: row {index} of instrument data has no {self.symbol_key}: {shown(row)}"
+                odd.append(OddRow("", text, Oddity.UNREADABLE))
+            elif row not in (known := listed.setdefault(symbol, [])):  # pages may overlap
+                known.append(row)
+        return listed, odd
 
     def not_instruments(self, error: Exception) -> VenueError:
         """Make the error for a body that is not the venue's instrument data."""
@@ -106,35 +151,58 @@ class JsonVenueAdapter(VenueAdapter):
             f"{self.name}: instrument data is not an {self.instruments_answer} answer: {error!r}"
         )
 
-    def _instrument(self, symbol: str, row: dict[str, Any]) -> Instrument:
+    def _instrument(self, symbol: str, rows: Sequence[dict[str, Any]]) -> Instrument:
         try:
-            return self.read_row(symbol, row)
-        except (KeyError, TypeError, ValueError, AttributeError, UnitsError) as error:
+            if len(rows) > 1:
+                raise RowError(f"it is listed {len(rows)} times, each time otherwise")
+            fields = Fields(rows[0])
+            if not self.is_known_kind(rows[0]):
+                kind = shown(fields.text(self.kind_key))
+                raise VenueError(f"{self.name}: {symbol}: {self.kind_key} {kind} is not supported")
+            instrument = self.read_row(symbol, fields)
+            check_instrument(instrument)
+        except (RowError, InstrumentError) as error:
             raise VenueError(
-                f"{self.name}: {symbol}: instrument data is not as documented: {error!r}"
+                f"{self.name}: {symbol}: instrument data is not as documented: {error}"
             ) from error
+        return instrument
+
+    def _kind(self, row: dict[str, Any]) -> str | None:
+        kind = row.get(self.kind_key)
+        return kind if isinstance(kind, str) else None
+
+    def is_known_kind(self, row: dict[str, Any]) -> bool:
+        """Say whether a row is of a kind of instrument that we trade."""
+        return not self.kind_key or self._kind(row) in self.kinds
+
+    def _status(self, row: Fields) -> tuple[str, str]:
+        key = next((key for key in self.status_keys if key in row), self.status_keys[0])
+        return key, row.text(key)
+
+    def status_of(self, row: Fields) -> InstrumentStatus:
+        """Return the status of a row; one that is not documented is taken for halted: no order goes there.
+
+        Raises:
+            RowError: it is missing, or no text.
+        """
+        return self.statuses.get(self._status(row)[1], InstrumentStatus.HALTED)
 
     @abstractmethod
-    def read_rows(self, body: bytes) -> dict[str, dict[str, Any]]:
-        """Return the rows of instrument data by symbol.
+    def read_rows(self, body: bytes) -> list[Any]:
+        """Return the rows of instrument data as they stand.
 
         Raises:
             orjson.JSONDecodeError: the body is not JSON.
             KeyError: something documented is missing. TypeError: something is of another type.
+            VenueError: the venue says that it is an error.
         """
 
     @abstractmethod
-    def is_known_kind(self, row: dict[str, Any]) -> bool:
-        """Say whether a row is of a kind of instrument that we trade."""
-
-    @abstractmethod
-    def read_row(self, symbol: str, row: dict[str, Any]) -> Instrument:
-        """Make an instrument of a row.
+    def read_row(self, symbol: str, row: Fields) -> Instrument:
+        """Make an instrument of a row of a kind that we trade.
 
         Raises:
-            VenueError: its kind is none that we trade.
-            KeyError: something documented is missing. TypeError, ValueError, AttributeError, UnitsError:
-                something is not what the venue documents; the caller makes one error of all of these.
+            RowError: something is missing, or not what the venue documents.
         """
 
     def plain_instrument(
@@ -268,6 +336,13 @@ def batches(items: Sequence[Item], size: int) -> list[list[Item]]:
 def op_messages(op: str, args: Sequence[Any], size: int) -> tuple[bytes, ...]:
     """Return the requests {"op": op, "args": [...]} for these arguments, at most `size` in each."""
     return tuple(orjson.dumps({"op": op, "args": batch}) for batch in batches(args, size))
+
+
+def rows_of(value: object) -> list[Any]:
+    """Return what should be a list of rows; TypeError if it is none."""
+    if not isinstance(value, list):
+        raise TypeError(f"{shown(value)} is not a list")
+    return value
 
 
 def split_pair(pair: str, quotes: Iterable[str]) -> tuple[str, str]:

@@ -18,11 +18,12 @@ from feeds.adapter import (
 )
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
-from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels
+from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels, rows_of
 from feeds.venues.binance_usdm import protocol
+from feeds.venues.rows import Fields, RowError
 from shm.enums import InstrumentKind, InstrumentStatus
 from shm.instruments import Instrument
-from shm.units import decimals_of, parse_units
+from shm.units import EXPONENT_MAX
 
 if TYPE_CHECKING:
     from feeds.decoder import Decoder
@@ -37,6 +38,10 @@ STATUS = {
     "DELIVERING": InstrumentStatus.HALTED,
     "DELIVERED": InstrumentStatus.DELISTED,
     "CLOSE": InstrumentStatus.DELISTED,
+}
+KINDS = {
+    **dict.fromkeys(protocol.PERPETUAL_TYPES, InstrumentKind.PERPETUAL),
+    **dict.fromkeys(protocol.FUTURE_TYPES, InstrumentKind.FUTURE),
 }
 
 
@@ -69,6 +74,12 @@ class BinanceUsdm(JsonVenueAdapter):
     subscribe_verbs = (b'"SUBSCRIBE"', b'"UNSUBSCRIBE"')
     instruments_path = protocol.INSTRUMENTS_PATH
     instruments_answer = "exchangeInfo"
+    symbol_key = "symbol"
+    kind_key = "contractType"
+    kinds = KINDS
+    other_kinds = protocol.OTHER_TYPES
+    status_keys = ("status", "contractStatus")
+    statuses = STATUS
     time_path = protocol.TIME_PATH
     time_weight = protocol.TIME_WEIGHT
     time_keys = ("serverTime",)
@@ -144,53 +155,50 @@ class BinanceUsdm(JsonVenueAdapter):
         """Return the exchangeInfo request."""
         return HttpRequest("GET", protocol.INSTRUMENTS_PATH, protocol.INSTRUMENTS_WEIGHT)
 
-    def read_rows(self, body: bytes) -> dict[str, dict[str, Any]]:
+    def read_rows(self, body: bytes) -> list[Any]:
         """Read {"symbols": [...]} of exchangeInfo."""
-        return {row["symbol"]: row for row in orjson.loads(body)["symbols"]}
+        return rows_of(orjson.loads(body)["symbols"])
 
-    def is_known_kind(self, row: dict[str, Any]) -> bool:
-        """Say whether a row is a perpetual or a future."""
-        return row.get("contractType") in protocol.PERPETUAL_TYPES | protocol.FUTURE_TYPES
-
-    def read_row(self, symbol: str, row: dict[str, Any]) -> Instrument:
+    def read_row(self, symbol: str, row: Fields) -> Instrument:
         """Make an instrument of a row of exchangeInfo.
 
         Exponents are the venue's pricePrecision and quantityPrecision, so that units print as the venue's own
         texts; larger where its tick or lot size needs more decimals.
         """
-        contract = row["contractType"]
-        if not self.is_known_kind(row):
-            raise VenueError(f"{self.name}: {symbol}: contractType {contract!r} is not supported")
-        is_perpetual = contract in protocol.PERPETUAL_TYPES
-        filters = {entry["filterType"]: entry for entry in row["filters"]}
-        tick, lot = filters["PRICE_FILTER"]["tickSize"], filters["LOT_SIZE"]["stepSize"]
-        price_exponent = max(row["pricePrecision"], decimals_of(tick))
-        quantity_exponent = max(row["quantityPrecision"], decimals_of(lot))
-        base, quote = row["baseAsset"], row["quoteAsset"]
-        expiry = "" if is_perpetual else symbol.partition("_")[2]
+        kind = KINDS[row.text("contractType")]
+        filters = row.named("filters", "filterType")
+        for name in ("PRICE_FILTER", "LOT_SIZE"):
+            if name not in filters:
+                raise RowError(f"filters has no {name}")
+        prices, lots = filters["PRICE_FILTER"], filters["LOT_SIZE"]
+        price_exponent = max(row.whole("pricePrecision", 0, EXPONENT_MAX), prices.decimals("tickSize"))
+        quantity_exponent = max(row.whole("quantityPrecision", 0, EXPONENT_MAX), lots.decimals("stepSize"))
+        base, quote = row.text("baseAsset"), row.text("quoteAsset")
+        expiry = "" if kind is InstrumentKind.PERPETUAL else symbol.partition("_")[2]
+        least = filters.get("MIN_NOTIONAL")
         return Instrument(
             instrument_id=0,
             venue_id=self.venue_id,
-            kind=InstrumentKind.PERPETUAL if is_perpetual else InstrumentKind.FUTURE,
-            status=STATUS.get(row.get("status", row.get("contractStatus", "")), InstrumentStatus.HALTED),
+            kind=kind,
+            status=self.status_of(row),
             price_exponent=price_exponent,
             quantity_exponent=quantity_exponent,
-            tick_size=parse_units(tick, price_exponent),
-            lot_size=parse_units(lot, quantity_exponent),
+            tick_size=prices.step("tickSize", price_exponent),
+            lot_size=lots.step("stepSize", quantity_exponent),
             # The price is that of one contract, 1000SHIB included: price × quantity is the notional as it
             # stands.
             multiplier=1,
             multiplier_exponent=0,
-            min_quantity_units=parse_units(filters["LOT_SIZE"]["minQty"], quantity_exponent),
-            max_quantity_units=parse_units(filters["LOT_SIZE"]["maxQty"], quantity_exponent),
-            min_notional_units=parse_units(filters.get("MIN_NOTIONAL", {}).get("notional", "0"), 8),
+            min_quantity_units=lots.units("minQty", quantity_exponent),
+            max_quantity_units=lots.units("maxQty", quantity_exponent),
+            min_notional_units=0 if least is None else least.units("notional", 8, "0"),
             maker_fee_e8=protocol.MAKER_FEE_E8,
             taker_fee_e8=protocol.TAKER_FEE_E8,
             symbol=symbol,
             canonical=protocol.canonical_name(base, quote, expiry),
             base=base,
             quote=quote,
-            settle=row.get("marginAsset", quote),
+            settle=row.text("marginAsset", quote),
         )
 
     def plain_terms(self, symbol: str) -> PlainTerms:

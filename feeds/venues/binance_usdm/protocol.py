@@ -70,6 +70,8 @@ TAKER_FEE_E8 = 50_000
 # "Exchange Information": contractType. An empty one belongs to contracts that do not trade yet.
 PERPETUAL_TYPES = frozenset({"PERPETUAL", "TRADIFI_PERPETUAL"})
 FUTURE_TYPES = frozenset({"CURRENT_MONTH", "NEXT_MONTH", "CURRENT_QUARTER", "NEXT_QUARTER"})
+# Documented too, and nothing to trade: a contract on its way out, and one that has no type yet.
+OTHER_TYPES = frozenset({"PERPETUAL_DELIVERING", "PERPETUAL DELIVERING", ""})
 
 # One contract of 1000SHIB is a thousand SHIB; 1M stands for a million. 1INCH is a name.
 THOUSANDS = re.compile(r"(?:1000+|1M)(?=[A-Z])")

@@ -21,11 +21,12 @@ from feeds.adapter import (
 )
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
-from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels
+from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels, rows_of
 from feeds.venues.bybit import protocol
+from feeds.venues.rows import Fields
 from shm.enums import InstrumentKind, InstrumentStatus
 from shm.instruments import Instrument
-from shm.units import decimals_of, parse_units
+from shm.units import EXPONENT_MAX
 
 if TYPE_CHECKING:
     from feeds.decoder import Decoder
@@ -37,6 +38,9 @@ STATUS = {
     "Closed": InstrumentStatus.DELISTED,
 }
 CONTRACTS = {"LinearPerpetual": InstrumentKind.PERPETUAL, "LinearFutures": InstrumentKind.FUTURE}
+# Documented too ("Enums Definitions / contractType"), and nothing that we trade.
+OTHER_CONTRACTS = frozenset({"InversePerpetual", "InverseFutures"})
+DELIVERY_MS_MAX = 253_402_300_799_000  # the end of year 9999
 
 
 class _Bybit(JsonVenueAdapter):
@@ -62,6 +66,9 @@ class _Bybit(JsonVenueAdapter):
     trade_streams = (protocol.TRADE_STREAM,)
     instruments_path = protocol.INSTRUMENTS_PATH
     instruments_answer = "instruments-info"
+    symbol_key = "symbol"
+    status_keys = ("status",)
+    statuses = STATUS
     time_path = protocol.TIME_PATH
     time_keys = ("result", "timeNano")  # some answers are cut to milliseconds
     time_unit_ns = 1
@@ -151,57 +158,47 @@ class _Bybit(JsonVenueAdapter):
             "GET", f"{self.instruments_request().path}&cursor={quote_plus(cursor)}", request.weight
         )
 
-    def is_known_kind(self, row: dict[str, Any]) -> bool:
-        """Say whether a row is of this product, and no inverse contract."""
-        return self._kind(row) is not None
-
-    def _kind(self, row: dict[str, Any]) -> InstrumentKind | None:
-        if self.product is protocol.SPOT:
-            return InstrumentKind.SPOT
-        return CONTRACTS.get(row.get("contractType", ""))
-
-    def read_rows(self, body: bytes) -> dict[str, dict[str, Any]]:
+    def read_rows(self, body: bytes) -> list[Any]:
         """Read {"result": {"category": ..., "list": [...]}} of one or several pages of instruments-info."""
-        results = [answer["result"] for answer in answers_of(body)]
-        return {
-            row["symbol"]: row
-            for result in results
-            if result["category"] == self.product.category
-            for row in result["list"]
-        }
+        answers = answers_of(body)
+        for answer in answers:
+            if isinstance(answer, dict) and answer.get("retCode", 0) != 0:
+                code, text = answer["retCode"], answer.get("retMsg", "")
+                raise VenueError(f"{self.name}: instruments-info: code {code}: {text}")
+        results = [answer["result"] for answer in answers]
+        own = [result for result in results if result["category"] == self.product.category]
+        return [row for result in own for row in rows_of(result["list"])]
 
-    def read_row(self, symbol: str, row: dict[str, Any]) -> Instrument:
+    def read_row(self, symbol: str, row: Fields) -> Instrument:
         """Make an instrument of a row of instruments-info.
 
         Exponents are the decimals that tick and lot size are written with, so that units print as the venue's
         own texts ("65114.20" at a tick of "0.10").
         """
         product = self.product
-        kind = self._kind(row)
-        if kind is None:
-            raise VenueError(f"{self.name}: {symbol}: contractType {row['contractType']!r} is not supported")
-        lots, tick = row["lotSizeFilter"], row["priceFilter"]["tickSize"]
-        lot = lots["basePrecision" if product is protocol.SPOT else "qtyStep"]
-        price_exponent = max(_written(tick), int(row.get("priceScale") or 0))
-        quantity_exponent = _written(lot)
-        delivery = row.get("deliveryTime", "0")
-        expiry = protocol.expiry_of(symbol, int(delivery)) if kind is InstrumentKind.FUTURE else ""
-        base, quote = row["baseCoin"], row["quoteCoin"]
+        is_spot = product is protocol.SPOT
+        kind = InstrumentKind.SPOT if is_spot else CONTRACTS[row.text("contractType")]
+        lots, prices = row.inner("lotSizeFilter"), row.inner("priceFilter")
+        lot = "basePrecision" if is_spot else "qtyStep"
+        scale = row.whole("priceScale", 0, EXPONENT_MAX, 0) if row.optional("priceScale") else 0
+        price_exponent = max(_written(prices, "tickSize"), scale)
+        quantity_exponent = _written(lots, lot)
+        expiry = _expiry(symbol, row) if kind is InstrumentKind.FUTURE else ""
+        base, quote = row.text("baseCoin"), row.text("quoteCoin")
         return Instrument(
             venue_id=self.venue_id,
             kind=kind,
-            status=STATUS.get(row["status"], InstrumentStatus.HALTED),
+            status=self.status_of(row),
             price_exponent=price_exponent,
             quantity_exponent=quantity_exponent,
-            tick_size=parse_units(tick, price_exponent, allow_scientific=True),
-            lot_size=parse_units(lot, quantity_exponent, allow_scientific=True),
-            min_quantity_units=parse_units(lots["minOrderQty"], quantity_exponent, allow_scientific=True),
+            tick_size=prices.step("tickSize", price_exponent),
+            lot_size=lots.step(lot, quantity_exponent),
+            min_quantity_units=lots.units("minOrderQty", quantity_exponent),
             max_quantity_units=units_or_zero(
-                lots.get("maxOrderQty" if kind is not InstrumentKind.SPOT else "maxLimitOrderQty", ""),
-                quantity_exponent,
+                lots.optional("maxLimitOrderQty" if is_spot else "maxOrderQty"), quantity_exponent
             ),
             min_notional_units=units_or_zero(
-                lots.get("minOrderAmt" if kind is InstrumentKind.SPOT else "minNotionalValue", ""), 8
+                lots.optional("minOrderAmt" if is_spot else "minNotionalValue"), 8
             ),
             maker_fee_e8=product.fees_e8[0],
             taker_fee_e8=product.fees_e8[1],
@@ -209,7 +206,7 @@ class _Bybit(JsonVenueAdapter):
             canonical=protocol.canonical_name(product, base, quote, expiry),
             base=base,
             quote=quote,
-            settle=row.get("settleCoin", quote),
+            settle=row.text("settleCoin", quote),
         )
 
     def plain_terms(self, symbol: str) -> PlainTerms:
@@ -270,9 +267,18 @@ class _Bybit(JsonVenueAdapter):
 PAIRS = (("p", "v"), ("bid1Price", "bid1Size"), ("ask1Price", "ask1Size"))
 
 
-def _written(text: str) -> int:
+def _expiry(symbol: str, row: Fields) -> str:
+    delivery_ms = row.whole("deliveryTime", 0, DELIVERY_MS_MAX, 0)
+    try:
+        return protocol.expiry_of(symbol, delivery_ms)
+    except ValueError as error:  # no time, and a symbol that names a day which is none
+        raise row.wrong("deliveryTime", "and the symbol names no day either") from error
+
+
+def _written(row: Fields, key: str) -> int:
     """Decimals a step is written with: "0.10" has two, as the venue's prices do."""
-    return max(len(text.partition(".")[2]) if "e" not in text.lower() else 0, decimals_of(text))
+    text, needed = row.text(key), row.decimals(key)
+    return max(len(text.partition(".")[2]) if "e" not in text.lower() else 0, needed)
 
 
 def _notices(answer: dict[str, Any], product: protocol.Product) -> Iterator[Notice]:
@@ -292,6 +298,9 @@ class BybitLinear(_Bybit):
     """USDT and USDC perpetuals and futures of Bybit v5."""
 
     product = protocol.LINEAR
+    kind_key = "contractType"
+    kinds = CONTRACTS
+    other_kinds = OTHER_CONTRACTS
     name = protocol.LINEAR.name
     venue_id = protocol.LINEAR.venue_id
     snapshot_depths = (SnapshotDepth(protocol.LINEAR.book_levels, protocol.RESUBSCRIBE_WEIGHT),)

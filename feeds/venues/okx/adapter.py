@@ -19,11 +19,11 @@ from feeds.adapter import (
 )
 from feeds.continuity import ContinuityRule, SnapshotRule
 from feeds.errors import VenueError
-from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels
+from feeds.venues.base import JsonVenueAdapter, PlainTerms, packed, row_levels, rows_of
 from feeds.venues.okx import protocol
+from feeds.venues.rows import Fields
 from shm.enums import InstrumentKind, InstrumentStatus
 from shm.instruments import Instrument
-from shm.units import decimals_of, parse_units, split_decimal
 
 if TYPE_CHECKING:
     from feeds.decoder import Decoder
@@ -69,6 +69,12 @@ class Okx(JsonVenueAdapter):
     depth_repeat_ns = protocol.DEPTH_REPEAT_NS
     instruments_path = protocol.INSTRUMENTS_PATH
     instruments_answer = "instruments"
+    symbol_key = "instId"
+    kind_key = "instType"
+    kinds = KINDS
+    other_kinds = protocol.OTHER_TYPES
+    status_keys = ("state",)
+    statuses = STATUS
     time_path = protocol.TIME_PATH
     time_keys = ("data", 0, "ts")
     time_unit_ns = 1_000_000
@@ -193,46 +199,46 @@ class Okx(JsonVenueAdapter):
             for kind in protocol.INSTRUMENT_TYPES
         ]
 
-    def read_rows(self, body: bytes) -> dict[str, dict[str, Any]]:
+    def read_rows(self, body: bytes) -> list[Any]:
         """Read {"data": [...]} of one or several answers of instruments."""
-        return {row["instId"]: row for answer in answers_of(body) for row in answer["data"]}
+        answers = answers_of(body)
+        for answer in answers:
+            if str(answer.get("code", "0") if isinstance(answer, dict) else 0) != "0":
+                raise VenueError(f"{self.name}: instruments: code {answer['code']}: {answer.get('msg', '')}")
+        return [row for answer in answers for row in rows_of(answer["data"])]
 
-    def is_known_kind(self, row: dict[str, Any]) -> bool:
-        """Say whether a row's instType is one of ours."""
-        return row.get("instType") in KINDS
-
-    def read_row(self, symbol: str, row: dict[str, Any]) -> Instrument:
+    def read_row(self, symbol: str, row: Fields) -> Instrument:
         """Make an instrument of a row of instruments.
 
         Exponents are the decimals of tickSz and lotSz; quantities of derivatives are contracts.
         """
-        kind = KINDS[row["instType"]]
+        kind = KINDS[row.text("instType")]
         base, quote, _ = protocol.split_symbol(symbol)
-        price_exponent = decimals_of(row["tickSz"])
-        quantity_exponent = max(decimals_of(row["lotSz"]), decimals_of(row["minSz"]))
+        price_exponent = row.decimals("tickSz")
+        quantity_exponent = max(row.decimals("lotSz"), row.decimals("minSz"))
         is_spot = kind is InstrumentKind.SPOT
         multiplier, multiplier_exponent = (1, 0) if is_spot else _contract(row)
         fees = protocol.SPOT_FEES_E8 if is_spot else protocol.DERIVATIVE_FEES_E8
         return Instrument(
             venue_id=self.venue_id,
             kind=kind,
-            status=STATUS.get(row["state"], InstrumentStatus.HALTED),
+            status=self.status_of(row),
             price_exponent=price_exponent,
             quantity_exponent=quantity_exponent,
-            is_inverse=row.get("ctType") == "inverse",
-            tick_size=parse_units(row["tickSz"], price_exponent, allow_scientific=True),
-            lot_size=parse_units(row["lotSz"], quantity_exponent, allow_scientific=True),
+            is_inverse=row.optional("ctType") == "inverse",
+            tick_size=row.step("tickSz", price_exponent),
+            lot_size=row.step("lotSz", quantity_exponent),
             multiplier=multiplier,
             multiplier_exponent=multiplier_exponent,
-            min_quantity_units=parse_units(row["minSz"], quantity_exponent, allow_scientific=True),
-            max_quantity_units=units_or_zero(row.get("maxLmtSz", ""), quantity_exponent),
+            min_quantity_units=row.units("minSz", quantity_exponent),
+            max_quantity_units=units_or_zero(row.optional("maxLmtSz"), quantity_exponent),
             maker_fee_e8=fees[0],
             taker_fee_e8=fees[1],
             symbol=symbol,
             canonical=protocol.canonical_name(symbol),
-            base=row["baseCcy"] or base,
-            quote=row["quoteCcy"] or quote,
-            settle=row.get("settleCcy") or quote,
+            base=row.text("baseCcy") or base,
+            quote=row.text("quoteCcy") or quote,
+            settle=row.optional("settleCcy") or quote,
         )
 
     def plain_terms(self, symbol: str) -> PlainTerms:
@@ -287,10 +293,10 @@ class Okx(JsonVenueAdapter):
 PAIRS = (("px", "sz"), ("bidPx", "bidSz"), ("askPx", "askSz"))
 
 
-def _contract(row: dict[str, Any]) -> tuple[int, int]:
+def _contract(row: Fields) -> tuple[int, int]:
     """Contract value times multiplier, as mantissa and exponent."""
-    value, exponent = split_decimal(row["ctVal"], True)
-    times, decimals = split_decimal(row.get("ctMult") or "1", True)
+    value, exponent = row.decimal("ctVal")
+    times, decimals = row.decimal("ctMult", "1")
     return value * times, exponent + decimals
 
 

@@ -79,6 +79,8 @@ BUSINESS_STREAMS = frozenset({ALL_TRADES_STREAM})
 # serves audits.
 INSTRUMENTS_PATH = "/api/v5/public/instruments"
 INSTRUMENT_TYPES = ("SWAP", "SPOT")
+# Documented too, and nothing to trade here.
+OTHER_TYPES = frozenset({"MARGIN", "EVENTS"})
 TIME_PATH = "/api/v5/public/time"
 BOOK_PATH = "/api/v5/market/books"
 BOOK_LEVELS = 400
