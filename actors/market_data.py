@@ -364,6 +364,13 @@ class MarketData(Actor):
             self.session.add_line(number, self._first_stream)
         return self.session.on_frame(frame, frame_ns, number)
 
+    def end_connection(self, connection: int) -> None:
+        """Note that nothing more comes from a connection whose frames were injected."""
+        number = self._first_stream + connection % LINES_MAX
+        if self.session.lines.find(number) is not None:
+            self._follow_clock()
+            self.session.drop_line(number, self.context.now_ns())
+
     def inject_snapshot(self, symbol: str, body: bytes) -> bool:
         """Take a snapshot body that came from no request; False if the symbol is not ours."""
         row = self.context.instruments.by_symbol(self.adapter.venue_id, symbol)

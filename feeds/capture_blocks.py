@@ -65,6 +65,14 @@ def read_head(payload: bytes, path: str | Path, line: int) -> str:
     return venue
 
 
+def recording_of(payload: bytes) -> str:
+    """Return the recording that a recorder's first line says its file is a part of, "" = it says none."""
+    try:
+        return str(orjson.loads(payload)["recording"])
+    except (LookupError, TypeError, ValueError):
+        return ""
+
+
 def read_blocks(path: Path, on_damage: OnDamage | None = None) -> Iterator[bytes]:
     """Yield the blocks of a capture file: whole lines, checksum verified.
 

@@ -6,8 +6,12 @@ A capture file is a row of gzip members, each one *block* of whole lines with it
 size the capture file had when the block was begun; a tail whose block is already in the file is recognized by
 it. A line is `<receive time, ns> <connection> <kind> <raw text>` as in `feeds.capture`; each file begins with
 
-- `<ns> ringlane capture {"version", "venue", "part", "symbols", ...}`
+- `<ns> ringlane capture {"version", "venue", "recording", "part", "symbols"}`; files of one recorder have its
+  `recording` in common, and the same connections;
 - `<ns> ringlane instruments [rows]`: the instrument rows its frames need.
+
+A connection is named `<group>` or `<group>.<number>`: those of one group carry the same streams. A `connect`
+without an address says that it is over.
 """
 
 from __future__ import annotations
@@ -95,6 +99,7 @@ class CaptureWriter:
         self._utc_ns = utc_ns
         self._settings = settings or WriterSettings()
         self._part = 0
+        self._recording = f"{venue}-{utc_ns()}-{os.getpid()}"
         self._fd = self._tail_fd = -1
         self._block = bytearray()
         self._tailed = 0  # bytes of the block that stand in the tail
@@ -191,7 +196,13 @@ class CaptureWriter:
             raise
         self._file_ns = 0
         self.written_bytes = 0
-        head = {"version": FORMAT_VERSION, "venue": self._venue, "part": self._part, "symbols": self._symbols}
+        head = {
+            "version": FORMAT_VERSION,
+            "venue": self._venue,
+            "recording": self._recording,
+            "part": self._part,
+            "symbols": self._symbols,
+        }
         self._block = bytearray(self._own_line(utc_ns, b"capture", head))
         self._block += self._own_line(utc_ns, b"instruments", self._rows)
         self._tailed = 0

@@ -23,6 +23,7 @@ from actors.runtime.spec import ActorSpec, FeedRef, WorkerSpec
 from actors.runtime.virtual import VirtualWorld
 from feeds.adapter import VenueAdapter
 from feeds.capture import CaptureLine, capture_instruments, capture_venues, read_capture
+from feeds.capture_blocks import recording_of
 from feeds.errors import CaptureError
 from feeds.routing import CaptureRouter, Route
 from feeds.settings import SECOND_NS, Gap
@@ -159,7 +160,8 @@ class Replay:
             found = capture_instruments(files, adapter, settings.instruments_file, on_damage=lambda _: None)
             self.rows += [replace(row, slab=FEED_SLOT, priority=PRIORITY) for row in found]
             self._symbols.append([row.symbol for row in found])
-        self._routers: dict[str, tuple[list[int], CaptureRouter]] = {}
+        self._router_of: dict[str, tuple[list[int], CaptureRouter]] = {}
+        self._recorders: dict[tuple[int, ...], CaptureRouter] = {}
         self._notes: dict[str, dict[str, Any]] = {}
         self._world: VirtualWorld
 
@@ -244,14 +246,21 @@ class Replay:
         return [actor for actor in actors if isinstance(actor, MarketData)]
 
     def _route(self, line: CaptureLine) -> Route | None:
-        """Whose a line is: a file is asked about the venues that are in it."""
-        known = self._routers.get(line.file)
+        """Whose a line is: a file is asked about the venues that are in it.
+
+        Files of recorders are asked together: connections go on from file to file, or stand at once.
+        """
+        known = self._router_of.get(line.file)
         if known is None:
             mine = [i for i, files in enumerate(self._files_of) if line.file in map(str, files)]
-            known = (mine, CaptureRouter([self.adapters[i] for i in mine]))
-            self._routers[line.file] = known
+            is_part = line.kind == "capture" and bool(recording_of(line.payload))
+            router = self._recorders.get(tuple(mine)) if is_part else None
+            router = router or CaptureRouter([self.adapters[i] for i in mine])
+            if is_part:
+                self._recorders[tuple(mine)] = router
+            known = self._router_of[line.file] = (mine, router)
         route = known[1].route(line)
-        return None if route is None else Route(known[0][route.venue], route.connection)
+        return None if route is None else route._replace(venue=known[0][route.venue])
 
     def _take(
         self, world: VirtualWorld, feeds: list[MarketData], line: CaptureLine, result: ReplayResult
@@ -262,6 +271,8 @@ class Replay:
         world.advance(line.recv_ns)
         result.last_ns = max(result.last_ns, line.recv_ns)
         route = self._route(line)
+        if route is not None and route.is_over:
+            feeds[route.venue].end_connection(route.connection)
         if route is None or line.kind not in ("ws", "http"):
             result.other_lines += 1
             world.settle()

@@ -16,8 +16,10 @@ from rich.text import Text
 from feeds.adapter import StreamSettings
 from feeds.capture_writer import WriterSettings
 from feeds.errors import FeedError
+from feeds.venues import get_adapter
 from tools.capture_info import CaptureInfo, describe
-from tools.recorder import Recorder, RecorderSettings, check_symbols
+from tools.recorder import RecorderSettings
+from tools.recorder_group import RecorderGroup, addresses, default_lines, split_by_venue
 from tools.terminal import make_console
 
 LIVE_S = 0.5
@@ -30,14 +32,23 @@ def capture(
     symbols: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SYMBOL...]", help="The venue's names, canonical ones (BTC-USDT-PERP), or patterns."
+            metavar="[SYMBOL...]",
+            help="The venue's names, canonical ones (BTC-USDT-PERP) or patterns; VENUE:SYMBOL for one venue.",
         ),
     ] = None,
-    venue: Annotated[str, typer.Option(help="Whose frames to record (an adapter's name).")] = "",
+    venue: Annotated[
+        list[str] | None,
+        typer.Option(help="Whose frames to record: a venue or a family; may be given several times."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the files; made if it is missing.")] = Path("captures"),
     duration: Annotated[float | None, typer.Option(min=0.001, help="Stop after that many seconds.")] = None,
-    ws: Annotated[str, typer.Option(help="Websocket base address, instead of the venue's own.")] = "",
-    rest: Annotated[str, typer.Option(help="REST base address, instead of the venue's own.")] = "",
+    ws: Annotated[
+        list[str] | None,
+        typer.Option(help="Websocket base address, instead of the venue's own; VENUE=URL where several are."),
+    ] = None,
+    rest: Annotated[
+        list[str] | None, typer.Option(help="REST base address, instead of the venue's own; as --ws.")
+    ] = None,
     ca: Annotated[Path | None, typer.Option(help="PEM file of a private authority.")] = None,
     snapshot_every: Annotated[
         float,
@@ -50,6 +61,21 @@ def capture(
     ] = "",
     trade_stream: Annotated[str, typer.Option(help="Stream of trades, by the venue's name.")] = "",
     liquidations: Annotated[bool, typer.Option("--liquidations", help="Record liquidations too.")] = False,
+    lines: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=4,
+            help="Connections of each stream: 2 lose nothing when one is cut. 0: 2, on loopback 1.",
+        ),
+    ] = 0,
+    rotate: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Replace each connection, without a gap, after so many seconds; 0: before the venue does.",
+        ),
+    ] = 0.0,
     status: Annotated[
         bool, typer.Option("--status", help="Record what the venue says of itself and its instruments too.")
     ] = False,
@@ -71,27 +97,33 @@ def capture(
     try:
         if info:
             # The shell makes several words of captures/*.gz: those behind the first are files too.
-            raise typer.Exit(_info([*info, *map(Path, symbols or [])], venue, as_json=json))
+            raise typer.Exit(_info([*info, *map(Path, symbols or [])], _only(venue), as_json=json))
         if not venue:
             raise typer.BadParameter("which venue? (--venue NAME)")
+        wanted = split_by_venue(symbols or [], venue)
+        sockets, requests = addresses(ws or [], venue, "--ws"), addresses(rest or [], venue, "--rest")
         out.mkdir(parents=True, exist_ok=True)
-        recorder = Recorder(
+        streams = StreamSettings(
+            depth_stream, trade_stream, with_liquidations=liquidations, with_status=status
+        )
+        group = RecorderGroup([
             RecorderSettings(
-                venue,
-                check_symbols(symbols or []),
+                name,
+                chosen,
                 out,
-                websocket_url=ws,
-                rest_url=rest,
+                websocket_url=sockets.get(name, ""),
+                rest_url=requests.get(name, ""),
                 ca_file=str(ca) if ca else None,
-                streams=StreamSettings(
-                    depth_stream, trade_stream, with_liquidations=liquidations, with_status=status
-                ),
+                streams=streams,
                 snapshot_every_s=snapshot_every,
+                lines=lines or default_lines(sockets.get(name) or get_adapter(name).websocket_url),
+                rotate_s=rotate,
                 writer=WriterSettings(file_bytes=file_mb << 20, file_ns=int(file_minutes * 60e9)),
             )
-        )
+            for name, chosen in wanted.items()
+        ])  # fmt: skip
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            found = runner.run(_record(recorder, duration, as_json=json))
+            found = runner.run(_record(group, duration, as_json=json))
     except OSError as error:
         typer.echo(f"ringlane: error: {error.filename or ''}: {error.strerror}", err=True)
         raise typer.Exit(2) from None
@@ -99,16 +131,22 @@ def capture(
         typer.echo(f"ringlane: error: {error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(orjson.dumps(found).decode() if json else _line(found))
-    if not found["frames"]:
-        typer.echo(
-            f"ringlane: error: nothing was received: {found['last_error'] or 'no frame came'}", err=True
-        )
+    silent = {name: row for name, row in found["venues"].items() if not row["frames"]}
+    for name, row in silent.items():
+        why = row["last_error"] or "no frame came"
+        typer.echo(f"ringlane: error: nothing was received of {name}: {why}", err=True)
     if found["end_error"]:
         typer.echo(f"ringlane: error: the last lines are lost: {found['end_error']}", err=True)
-    raise typer.Exit(EXIT_LOST if found["dropped"] or found["end_error"] or not found["frames"] else 0)
+    raise typer.Exit(EXIT_LOST if found["dropped"] or found["end_error"] or silent else 0)
 
 
-async def _record(recorder: Recorder, duration: float | None, *, as_json: bool) -> dict[str, Any]:
+def _only(venue: list[str] | None) -> str:
+    if venue and len(venue) > 1:
+        raise typer.BadParameter("--info takes one venue, or finds them by itself")
+    return venue[0] if venue else ""
+
+
+async def _record(recorder: RecorderGroup, duration: float | None, *, as_json: bool) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, recorder.stop)
@@ -122,10 +160,19 @@ async def _record(recorder: Recorder, duration: float | None, *, as_json: bool) 
                 await asyncio.wait({task}, timeout=LIVE_S)
                 live.update(Text(_line(recorder.statistics())), refresh=True)
     await task
-    return recorder.statistics()
+    for text in recorder.odd():
+        typer.echo(f"ringlane: warning: left out: {text}", err=True)
+    return {**recorder.statistics(), "odd": recorder.odd()}
 
 
 def _line(found: dict[str, Any]) -> str:
+    """A line for each venue; its name stands in front where there are several."""
+    venues = found.get("venues", {})
+    rows = [(name if len(venues) > 1 else "", row) for name, row in venues.items()]
+    return "\n".join(f"{name}: {_counts(row)}" if name else _counts(row) for name, row in rows)
+
+
+def _counts(found: dict[str, Any]) -> str:
     lost = f", {found['dropped']} LOST" if found["dropped"] else ""
     error = f"; last error: {found['last_error']}" if found["last_error"] else ""
     packed = f"{found['packed_bytes'] / 1e6:.1f} MB packed"
