@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +45,7 @@ _MS = 1_000_000
 _LIVE = int(BookState.LIVE)
 _BOOK, _TRADE, _STATUS = int(RecordKind.BOOK), int(RecordKind.TRADE), int(RecordKind.STATUS)
 _INTENT, _SENT, _REPORT = int(JournalKind.INTENT), int(JournalKind.SENT), int(JournalKind.REPORT)
+_HELD, _RELEASED = int(JournalKind.HELD), int(JournalKind.RELEASED)
 _NEW, _CANCEL, _REPLACE = int(IntentKind.NEW), int(IntentKind.CANCEL), int(IntentKind.REPLACE)
 
 
@@ -206,12 +207,22 @@ class ShadowWatch(Actor):
                 if len(self._intents) >= INTENTS_MAX:
                     self._intents.clear()
                 self._intents[intent.client_order_id] = intent
-        elif entry.kind == _SENT:
+        elif entry.kind in (_SENT, _RELEASED):
             sent = read_sent(entry.payload)
             self._put(sent.sent_ns, "sent", sent, self._follow(sent.instrument_id))
+        elif entry.kind == _HELD:
+            self._hold_back(read_sent(entry.payload))
         elif entry.kind == _REPORT:
             report = ReportRecord.from_bytes(entry.payload)
             self._put(report.report_ns or entry.append_ns, "report", report)
+
+    def _hold_back(self, held: SentCommand) -> None:
+        """A command waits where its rate is: its twin begins when it leaves, if it ever does."""
+        for i, (_, _, what, arguments) in enumerate(self._events):
+            if what == "sent" and arguments[0][:6] == held[:6]:
+                del self._events[i]
+                heapify(self._events)
+                return
 
     def _follow(self, instrument_id: int) -> bool:
         """Follow an instrument from now on; returns whether it was followed before."""

@@ -3,5 +3,5 @@
 Imports: shm, and feeds.transport once orders leave by a socket. Knows nothing of processes or of `risk`:
 verdicts are passed in.
 Import only with `from exec.x import Y`: a plain `import exec` would hide the builtin of that name.
-Read first: `lifecycle.py` (the table), `oms.py`, `simulator/matcher.py`, `recovery.py`.
+Read first: `lifecycle.py` (the table), `oms.pyx`, `simulator/matcher.py`, `recovery.py`.
 """

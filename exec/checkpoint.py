@@ -28,7 +28,7 @@ from shm.records import IntentRecord
 # The ledger is `risk.exposure.ExposureBook`, of which this package knows only the shape: iteration and `row`
 # give entries with a `position` that has these fields.
 _POSITION_FIELDS = ("quantity_units", "cost_product", "realized_product", "fees_e8", "fills")
-FORMAT = 1
+FORMAT = 2
 #: Every fact of an order, in the order in which a row holds them.
 ORDER_FIELDS = (
     "ack_ns", "acknowledged", "actor_id", "aliases", "client_order_id", "decide_ns", "epoch", "fill_product",
@@ -61,6 +61,8 @@ def snapshot(replay: Replay) -> bytes:
         "cancels": [(key, None if i is None else i.to_bytes().hex()) for key, i in replay.cancels.items()],
         "replaces": [(key, i.to_bytes().hex()) for key, i in replay.replaces.items()],
         "questions": [(key, i.to_bytes().hex()) for key, i in replay.questions.items()],
+        "held": sorted(replay.held),
+        "agreed": sorted(recovered.agreed.items()),
         "strangers": list(oms._strangers),
         "positions": [
             (instrument_id, *(getattr(row.position, name) for name in _POSITION_FIELDS))
@@ -102,6 +104,8 @@ def restore(content: bytes, replay: Replay) -> None:
         replay.cancels.update((key, text and _intent(text)) for key, text in state["cancels"])
         replay.replaces.update((key, _intent(text)) for key, text in state["replaces"])
         replay.questions.update((key, _intent(text)) for key, text in state["questions"])
+        replay.held.update(state["held"])
+        recovered.agreed.update(state["agreed"])
         oms._strangers.update(dict.fromkeys((instrument, trade) for instrument, trade in state["strangers"]))
         _restore_orders(state, oms)
     except (ValueError, KeyError, TypeError) as error:

@@ -1,6 +1,7 @@
 # cython: language_level=3
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
+from exec.entry_writer cimport OrderEntries
 from exec.order cimport Order
 from exec.request cimport Request
 
@@ -9,12 +10,15 @@ cdef class Command:
     cdef readonly object kind
     cdef readonly Order order
     cdef readonly int64_t since_ns
+    cdef readonly uint64_t new_id
     cdef public int64_t not_before_ns
+    cdef public bint is_held
 
 
 cdef class CommandSender:
     cdef public object on_report
     cdef public bint is_connected
+    cdef public OrderEntries entries
     cdef public object protocol
     cdef public object oms
     cdef public object link
@@ -47,5 +51,7 @@ cdef class CommandSender:
     cdef int _left(self, object kind, list group) except -1
     cpdef int64_t send(self, Request request, int64_t now_ns, orders=*, bint is_paid=*) except? -2
     cdef int _hold(self, object kind, list group, int64_t wait_ns, int64_t now_ns) except -1
+    cdef int _keep_back(self, Command command, int64_t now_ns) except -1
+    cdef int _release(self, object kind, list group, int64_t now_ns) except -1
     cdef int _retry_at(self, int64_t due_ns) except -1
     cdef int _refuse_unsent(self, Command command, int reason, int64_t now_ns) except -1

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 
+from exec.entry_writer import OrderEntries
 from exec.lifecycle import Event
 from exec.oms import Oms
 from exec.order import Order
@@ -15,6 +16,7 @@ RETRY_NS: int
 
 class Command:
     not_before_ns: int
+    is_held: bool
     def __init__(self, kind: RequestKind, order: Order, since_ns: int, not_before_ns: int = 0) -> None: ...
     @property
     def kind(self) -> RequestKind: ...
@@ -22,10 +24,13 @@ class Command:
     def order(self) -> Order: ...
     @property
     def since_ns(self) -> int: ...
+    @property
+    def new_id(self) -> int: ...
 
 class CommandSender:
     on_report: OnVenueReport
     is_connected: bool
+    entries: OrderEntries | None
     protocol: OrderProtocol
     oms: Oms
     link: VenueLink

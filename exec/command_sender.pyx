@@ -3,6 +3,7 @@
 
 from libc.stdint cimport int64_t
 
+from exec.entry_writer cimport OrderEntries
 from exec.order cimport Order
 from exec.request cimport Request
 from exec.venue_report cimport VenueReport
@@ -15,6 +16,7 @@ from exec.venue_doubts import DoubtBook
 from exec.venue_requests import RequestBook, Sent
 from exec.venue_states import REACHES_VENUE, SessionState
 from shm.enums import IntentKind, Reason
+from shm.errors import JournalError
 
 cdef object NEW = RequestKind.NEW
 cdef object CANCEL = RequestKind.CANCEL
@@ -24,9 +26,11 @@ cdef object UP = SessionState.UP
 cdef object STOPPED = SessionState.STOPPED
 cdef object DOWN = SessionState.DOWN
 cdef object REACHES = REACHES_VENUE
+cdef int I_NEW = int(IntentKind.NEW)
 cdef int I_CANCEL = int(IntentKind.CANCEL)
 cdef int I_REPLACE = int(IntentKind.REPLACE)
 cdef int E_REJECTED = int(Event.REJECTED)
+cdef int R_JOURNAL = int(Reason.JOURNAL)
 cdef int R_VENUE_REJECTED = int(Reason.VENUE_REJECTED)
 cdef int R_VENUE_LIMIT = int(Reason.VENUE_LIMIT)
 cdef int R_NOT_RECEIVED = int(Reason.NOT_RECEIVED)
@@ -41,13 +45,20 @@ def _unheard(_frame_ns, _since_ns):
 
 
 cdef class Command:
-    """A command that is not on the wire yet."""
+    """A command that is not on the wire yet; `new_id` is a replace's own, `is_held`: the journal says so."""
 
     def __init__(self, kind, Order order, int64_t since_ns, int64_t not_before_ns=0):
         self.kind = kind
         self.order = order
         self.since_ns = since_ns
         self.not_before_ns = not_before_ns
+        self.new_id = order.new_client_order_id if kind is REPLACE else 0
+        self.is_held = False
+
+
+cdef bint _is_settled(Command command) noexcept:
+    """Whether a replace that waited means nothing any more: its order ended, or an answer settled it."""
+    return not command.order.is_pending_replace or command.order.new_client_order_id != command.new_id
 
 
 cdef class CommandSender:
@@ -62,6 +73,8 @@ cdef class CommandSender:
         self.times = times
         self.state = SessionState.DOWN
         self.is_connected = False
+        #: Where it is journaled that a command waits here; None = nowhere.
+        self.entries = None
         self.offset_ns = 0
         self.on_event = on_event
         #: Told each new order or replace when its bytes left: its frame_ns (0 = none), since when it waited.
@@ -119,11 +132,14 @@ cdef class CommandSender:
         try:
             wait_ns = self.send(self._encode(kind, [order]), now_ns, [order])
         except OrderError:
-            wait_ns = _RETRY  # said with the next flush: never from inside a command
-        if wait_ns:
-            queue.append(held)
-        else:
+            queue.append(held)  # said with the next flush: never from inside a command
+            return 0
+        if not wait_ns:
             self._left(kind, [held])
+            return 0
+        queue.append(held)
+        if wait_ns > 0:
+            self._keep_back(held, now_ns)
         return 0
 
     cdef list _queue_of(self, object kind):
@@ -187,8 +203,11 @@ cdef class CommandSender:
             root = command.order.root_client_order_id
             if kind is CANCEL and command.order.is_terminal:
                 continue
+            if kind is REPLACE and _is_settled(command):
+                continue
             if root in slow or (ahead is not None and root in ahead) or command.not_before_ns > now_ns:
                 later.append(command)
+                self._keep_back(command, now_ns)
             else:
                 ready.append(command)
             if command.not_before_ns > now_ns:
@@ -249,9 +268,11 @@ cdef class CommandSender:
         cdef Command command
         cdef Request request
         cdef int64_t wait_ns
+        cdef bint is_paid = False
         cdef list orders = []
         for command in group:
             orders.append(command.order)
+            is_paid = is_paid or command.is_held
         try:
             request = self._encode(kind, orders)
         except OrderError as error:
@@ -261,7 +282,12 @@ cdef class CommandSender:
                 return 0
             wait_ns = -1
         else:
-            wait_ns = self.send(request, now_ns, orders)
+            # What waited is journaled once more before it leaves, and it does not leave unpaid.
+            wait_ns = self.pay([request], now_ns) if is_paid and request.rates else 0
+            if not wait_ns:
+                if is_paid and not self._release(kind, group, now_ns):
+                    return 0
+                wait_ns = self.send(request, now_ns, orders, is_paid)
             if wait_ns >= 0:
                 if not wait_ns:
                     self._left(kind, group)
@@ -348,12 +374,41 @@ cdef class CommandSender:
                 self.counts.rate_refused += 1
                 self._refuse_unsent(command, R_VENUE_LIMIT, now_ns)
                 continue
+            self._keep_back(command, now_ns)
             command.not_before_ns = now_ns + wait_ns
             if kind is not CANCEL:
                 command.not_before_ns = min(command.not_before_ns, command.since_ns + most_ns)
             self._queue_of(kind).append(command)
             self._retry_at(command.not_before_ns)
         return 0
+
+    cdef int _keep_back(self, Command command, int64_t now_ns) except -1:
+        """Journal once that a new order or replace waits here: behind a kill it has then certainly not left.
+
+        Of a cancel nothing is said: one that was wanted is sent again in any case.
+        """
+        if self.entries is None or command.is_held or command.kind is CANCEL:
+            return 0
+        try:
+            self.entries.held(I_NEW if command.kind is NEW else I_REPLACE, command.order, now_ns)
+        except JournalError:
+            return 0  # it counts as sent, and is asked about
+        command.is_held = True
+        return 0
+
+    cdef int _release(self, object kind, list group, int64_t now_ns) except -1:
+        """Journal that commands which waited leave now; 0 = it can not be journaled: they were refused."""
+        cdef Command command
+        try:
+            for command in group:
+                if command.is_held:
+                    self.entries.released(I_NEW if kind is NEW else I_REPLACE, command.order, now_ns)
+                    command.is_held = False
+        except JournalError:
+            for command in group:
+                self._refuse_unsent(command, R_JOURNAL, now_ns)
+            return 0
+        return 1
 
     cdef int _retry_at(self, int64_t due_ns) except -1:
         if self._retry_ns is None or due_ns < <int64_t> self._retry_ns:

@@ -9,6 +9,7 @@
 | MISSED_END | open here, ended by the venue's answer | TAKE_WORD |
 | TERMS_DRIFT | price or quantity differ, and no replace is out | TAKE_WORD |
 | MISSED_FILL | the venue lists a fill that is not booked | BOOK_FILL |
+| EXTERNAL_FILL | ... of an order that is not ours: traded by hand, a liquidation | BOOK_FILL |
 | DUPLICATE_FILL | the venue lists a fill twice | NONE: it is booked once |
 | FILL_GAP | the venue states more filled than its fills and ours show | ASK_FILLS |
 | POSITION_DRIFT | positions differ once all listed fills are booked | BOOK_DRIFT, or ASK_FILLS if the list
@@ -56,6 +57,7 @@ class DiscrepancyKind(IntEnum):
     TERMS_DRIFT = 10
     FILL_GAP = 11
     FOREIGN_FEE = 12
+    EXTERNAL_FILL = 13
 
 
 class Repair(IntEnum):
@@ -140,7 +142,7 @@ class VenueAnswer(NamedTuple):
 
 
 class VenueFill(NamedTuple):
-    """A fill as the venue lists it; fee in 10^-8 of settlement."""
+    """A fill as the venue lists it; fee in 10^-8 of settlement; `client_order_id` 0 = of no order of ours."""
 
     instrument_id: int
     trade_id: int
@@ -271,7 +273,8 @@ def _compare_fills(
         seen.add(key)
         if not is_again and key in ours.booked:
             continue
-        kind = DiscrepancyKind.DUPLICATE_FILL if is_again else DiscrepancyKind.MISSED_FILL
+        missing = DiscrepancyKind.MISSED_FILL if fill.client_order_id else DiscrepancyKind.EXTERNAL_FILL
+        kind = DiscrepancyKind.DUPLICATE_FILL if is_again else missing
         repair = Repair.NONE if is_again else Repair.BOOK_FILL
         order = by_id.get(fill.client_order_id)
         found.append(

@@ -1,11 +1,16 @@
-"""What the gateway journals: payloads of INTENT, SENT and REPORT entries, written without allocating.
+"""What the gateway journals: payloads of its entries; those of every order are written without allocating.
 
 - INTENT: the 256 bytes of the intent, then 16: sequence in its ring (u64), worker slot it came from (u32),
   verdict of the gate (u16, `Reason`), 0 (u16). Appended before anything is done with the intent.
 - SENT: 48 bytes: command (u16, `IntentKind`), 0 (u16), instrument (u32), the order's id (u64), price units
   (i64), quantity units (i64), the replace's own id (u64), time (i64). Appended before the command is given
   to the session, so an order without it was certainly never sent.
+- HELD, RELEASED: as SENT, of a new order or a replace that the session could not pay for (or that waits for
+  another command of its order): HELD once it waits, RELEASED before it leaves. One that is HELD where the
+  journal ends has certainly not left.
 - REPORT: the 256 bytes of the report, as it goes to the actor.
+- AGREED: 16 bytes: the account, by the lowest of its venue ids (u32), 0 (u32), the venue's time (i64) up to
+  which orders, fills and positions of both sides are the same. Appended behind each round that found so.
 - DISCREPANCY: 120 bytes: kind, repair, side, the venue's word (u16 each), instrument (u32), liquidity (u32),
   the order's id, the venue's, the trade's (u64 each), ours, theirs, price units, units, fee in 10^-8, the
   venue's time (i64 each), asset (16 bytes ASCII, zero filled) and 16 zero bytes. Appended before the repair
@@ -28,7 +33,8 @@ TRAILER = struct.Struct("<QIHH")
 SENT = struct.Struct("<HHIQqqQq")
 DISCREPANCY = struct.Struct("<HHHHIIQQQqqqqqq16s16x")
 INTENT_ENTRY_BYTES = INTENT_RECORD_BYTES + TRAILER.size
-_DISCREPANCY = int(JournalKind.DISCREPANCY)
+AGREED = struct.Struct("<IIq")
+_DISCREPANCY, _AGREED = int(JournalKind.DISCREPANCY), int(JournalKind.AGREED)
 
 
 class JournalLike(Protocol):
@@ -68,6 +74,10 @@ class EntryWriter(OrderEntries):
         )  # fmt: skip
         return self.journal.append(_DISCREPANCY, payload, now_ns)
 
+    def agreed(self, account: int, venue_utc_ns: int, now_ns: int) -> int:
+        """Journal that an account and its venue agreed about all that had happened up to a time."""
+        return self.journal.append(_AGREED, AGREED.pack(account, 0, venue_utc_ns), now_ns)
+
 
 def read_intent(payload: bytes) -> tuple[IntentRecord, int, int, int]:
     """Read an INTENT payload back: (intent, ring sequence, from slot, verdict)."""
@@ -77,9 +87,15 @@ def read_intent(payload: bytes) -> tuple[IntentRecord, int, int, int]:
 
 
 def read_sent(payload: bytes) -> SentCommand:
-    """Read a SENT payload back."""
+    """Read a SENT, HELD or RELEASED payload back."""
     kind, _, instrument_id, client_id, price, units, new_id, sent_ns = SENT.unpack(payload)
     return SentCommand(kind, instrument_id, client_id, price, units, new_id, sent_ns)
+
+
+def read_agreed(payload: bytes) -> tuple[int, int]:
+    """Read an AGREED payload back: (account, the venue's time)."""
+    account, _, venue_utc_ns = AGREED.unpack(payload)
+    return account, venue_utc_ns
 
 
 def read_discrepancy(payload: bytes) -> Discrepancy:

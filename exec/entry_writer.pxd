@@ -14,3 +14,6 @@ cdef class OrderEntries:
         self, IntentRecord intent, uint64_t ring_sequence, uint32_t from_slot, uint16_t reason, int64_t now_ns
     )
     cpdef object sent(self, int kind, Order order, int64_t now_ns)
+    cpdef object held(self, int kind, Order order, int64_t now_ns)
+    cpdef object released(self, int kind, Order order, int64_t now_ns)
+    cdef object _command(self, uint16_t what, int kind, Order order, int64_t now_ns)

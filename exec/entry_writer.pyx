@@ -13,6 +13,8 @@ from shm.enums import IntentKind, JournalKind
 cdef uint16_t _INTENT = int(JournalKind.INTENT)
 cdef uint16_t _SENT = int(JournalKind.SENT)
 cdef uint16_t _REPORT = int(JournalKind.REPORT)
+cdef uint16_t _HELD = int(JournalKind.HELD)
+cdef uint16_t _RELEASED = int(JournalKind.RELEASED)
 cdef int _REPLACE = int(IntentKind.REPLACE)
 
 
@@ -36,7 +38,7 @@ cdef struct SentEntry:
 
 
 cdef class OrderEntries:
-    """Writes INTENT, SENT and REPORT entries; raises what the journal raises, having changed nothing.
+    """Writes INTENT, SENT, HELD, RELEASED and REPORT entries; raises what the journal raises, with no change.
 
     Args:
         journal: where they go; a `shm.journal.Journal` takes them straight from here.
@@ -78,6 +80,17 @@ cdef class OrderEntries:
 
     cpdef object sent(self, int kind, Order order, int64_t now_ns):
         """Journal that a command for an order is about to be given to the session."""
+        return self._command(_SENT, kind, order, now_ns)
+
+    cpdef object held(self, int kind, Order order, int64_t now_ns):
+        """Journal that a command waits in the session: it has not left, and will not before `released`."""
+        return self._command(_HELD, kind, order, now_ns)
+
+    cpdef object released(self, int kind, Order order, int64_t now_ns):
+        """Journal that a command that waited is about to leave."""
+        return self._command(_RELEASED, kind, order, now_ns)
+
+    cdef object _command(self, uint16_t what, int kind, Order order, int64_t now_ns):
         cdef SentEntry entry
         entry.command = kind
         entry.zero = 0
@@ -91,7 +104,7 @@ cdef class OrderEntries:
             entry.price_units = order.new_price_units
             entry.quantity_units = order.new_units
             entry.new_client_order_id = order.new_client_order_id
-        return self._append(_SENT, &entry, sizeof(entry), now_ns)
+        return self._append(what, &entry, sizeof(entry), now_ns)
 
     def report(self, ReportRecord report not None, int64_t now_ns):
         """Journal a report before it goes to the actor."""

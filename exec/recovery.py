@@ -3,7 +3,8 @@
 The entries are replayed through the same OMS that wrote them, its reports muted: INTENT makes the order, SENT
 the request, REPORT the venue's word. Then what was cut off is finished aloud:
 
-- an order never SENT was certainly not received: REJECTED (NOT_RECEIVED);
+- an order never SENT, or HELD where the journal ends, was certainly not received: REJECTED (NOT_RECEIVED);
+  so is a HELD replace of an order that goes on: REPLACE_REJECTED;
 - a denial, refusal or answer that was decided but not reported is reported;
 - every other open order is UNKNOWN until the venue answers a query;
 - cancels that were wanted are handed back to be sent again (they are idempotent).
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from exec.discrepancy import Repair
-from exec.entries import EntryWriter, read_discrepancy, read_intent, read_sent
+from exec.entries import EntryWriter, read_agreed, read_discrepancy, read_intent, read_sent
 from exec.errors import RecoveryError
 from exec.flow import cancel_orders
 from exec.lifecycle import Event
@@ -86,6 +87,9 @@ class Recovered:
         instruments: how many instrument rows are journaled.
         instrument_rows: these rows, in order.
         discrepancies: how many differences from the venue are journaled.
+        agreed: the venue's time up to which an account's view and the venue's were the same, by account (the
+            lowest of its venue ids).
+        never_sent: new orders that had certainly not left.
     """
 
     consumed: dict[int, int] = field(default_factory=dict)
@@ -96,6 +100,7 @@ class Recovered:
     instruments: int = 0
     instrument_rows: list[bytes] = field(default_factory=list)
     discrepancies: int = 0
+    agreed: dict[int, int] = field(default_factory=dict)
     entries: int = 0
     fills: int = 0
     never_sent: int = 0
@@ -114,6 +119,8 @@ class Replay:
         self.cancels: dict[int, IntentRecord | None] = {}
         self.replaces: dict[int, IntentRecord] = {}
         self.questions: dict[int, IntentRecord] = {}
+        # Commands that wait in the session: of a new order its id, of a replace its own.
+        self.held: set[int] = set()
 
     def apply(self, entry: EntryLike) -> None:
         """Apply one entry; kinds that are not the gateway's change nothing."""
@@ -129,6 +136,11 @@ class Replay:
             self.recovered.instrument_rows.append(bytes(entry.payload))
         elif entry.kind == JournalKind.DISCREPANCY:
             self._discrepancy(entry)
+        elif entry.kind in (JournalKind.HELD, JournalKind.RELEASED):
+            self._held(entry)
+        elif entry.kind == JournalKind.AGREED:
+            account, venue_utc_ns = read_agreed(entry.payload)
+            self.recovered.agreed[account] = venue_utc_ns
 
     def _discrepancy(self, entry: EntryLike) -> None:
         self.recovered.discrepancies += 1
@@ -179,6 +191,17 @@ class Replay:
                 command.sent_ns,
             )
         self.oms.mark_sent(order, command.sent_ns)
+
+    def _held(self, entry: EntryLike) -> None:
+        command = read_sent(entry.payload)
+        number = command.new_client_order_id or command.client_order_id
+        if entry.kind == JournalKind.HELD:
+            self.held.add(number)
+            return
+        self.held.discard(number)
+        order = self.oms.order(command.client_order_id)
+        if order is not None and command.kind == IntentKind.NEW:
+            order.send_ns = command.sent_ns  # from then on it may be under way
 
     def _report(self, entry: EntryLike) -> None:
         report = ReportRecord.from_bytes(entry.payload)
@@ -241,6 +264,8 @@ class Replay:
 
     def _settle_debts(self, report: ReportRecord) -> None:
         kind = report.kind
+        if kind in (ReportKind.REJECTED, ReportKind.REPLACE_REJECTED):
+            self.held.discard(report.client_order_id)
         if kind in (ReportKind.DENIED, ReportKind.REPLACE_REJECTED):
             self.denials.pop(report.client_order_id, None)
             self.replaces.pop(report.client_order_id, None)
@@ -262,6 +287,8 @@ class Replay:
             if not order.sent:
                 self.recovered.never_sent += 1
                 oms.not_sent(order, now_ns)
+            elif self.held:
+                self._refuse_held(order, now_ns)
         for intent in self.replaces.values():
             oms.deny(intent, _NOT_RECEIVED, now_ns)
         wanted: dict[int, Order] = {}
@@ -279,6 +306,18 @@ class Replay:
         oms.disconnected(now_ns)
         for intent in self.questions.values():
             oms.status_reports(intent, now_ns)
+
+    def _refuse_held(self, order: Order, now_ns: int) -> None:
+        """What still waited in the session is refused in the session's own words."""
+        if order.root_client_order_id in self.held:
+            self.recovered.never_sent += 1
+            refusal = VenueReport(
+                Event.REJECTED, order.root_client_order_id, order.instrument_id, order.side,
+                reason=_NOT_RECEIVED,
+            )  # fmt: skip
+            self.oms.apply_report(refusal, now_ns)
+        elif order.is_pending_replace and order.new_client_order_id in self.held:
+            self.oms.replace_not_sent(order, _NOT_RECEIVED, now_ns)
 
 
 def recover(

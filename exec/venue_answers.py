@@ -154,6 +154,11 @@ class WordTaker(CommandSender, OrderSession):
             if is_old and (order.is_pending_cancel or order.is_pending_replace):
                 self.counts.duplicates += 1
                 return
+        if order is None and event in _FILLS and not report.client_order_id:
+            booked = self.oms.statistics.stranger_fills
+            self.on_report(report, now_ns)
+            self.counts.external_fills += self.oms.statistics.stranger_fills - booked
+            return
         self.on_report(report, now_ns)
         if order is not None and order.is_terminal:
             self._new_sent_ns.pop(order.root_client_order_id, None)

@@ -145,6 +145,7 @@ class SessionCounts:
     discrepancies: int = 0
     ghosts_canceled: int = 0
     foreign_orders: int = 0
+    external_fills: int = 0
     decode_errors: int = 0
     clock_resyncs: int = 0
     rotations: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
+from contextlib import suppress
 
 from exec.discrepancy import GRACE_NS, Discrepancy, DiscrepancyKind, Repair
 from exec.entries import EntryWriter
@@ -22,6 +23,7 @@ from exec.venue_answers import WordTaker
 from exec.venue_comparison import ROUNDS_TOLD, Comparison, Outcome
 from exec.venue_states import SessionEvent
 from exec.venues.digests import number63
+from shm.errors import JournalError
 
 OPENING = frozenset((RequestKind.SERVER_TIME, RequestKind.LISTEN_KEY, RequestKind.ACCOUNT))
 
@@ -32,6 +34,8 @@ class Comparer(WordTaker):
     comparison: Comparison
     balances: dict[str, BalanceWord]
     entries: EntryWriter | None
+    #: The venues of this account.
+    _venue_ids: frozenset[int]
     #: When the next round begins; None = never.
     _compare_due_ns: int | None
     #: When what the sockets need is asked for again.
@@ -44,6 +48,26 @@ class Comparer(WordTaker):
     @abstractmethod
     def _step(self, event: SessionEvent) -> bool:
         """Go to the state that an event leads to; returns whether it is another one."""
+
+    @property
+    def account(self) -> int:
+        """How the journal names this account: the lowest of its venue ids."""
+        return min(self._venue_ids)
+
+    def begin_behind(self, agreed_utc_ns: int) -> None:
+        """Both views were the same at a time, by the venue's clock; 0 = nobody knows: they are from now on.
+
+        Behind a restart the first round also asks which fills there were since: what was bought and sold
+        again by hand leaves no other trace. Where that costs more than the rest of the round (a venue that
+        lists fills by symbol, and many symbols), only if positions differ.
+        """
+        self.comparison.agreed_utc_ns = agreed_utc_ns or self.utc_ns
+        if agreed_utc_ns:
+            fills, *rest = (
+                _cost(self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=agreed_utc_ns))
+                for kind in (RequestKind.FILLS, RequestKind.OPEN_ORDERS, RequestKind.POSITIONS)
+            )
+            self.comparison.wants_fills = fills <= sum(rest)
 
     def on_row(self, word: OpenOrderWord | PositionWord | BalanceWord, request_id: int, now_ns: int) -> None:
         """See `WordTaker`."""
@@ -168,12 +192,14 @@ class Comparer(WordTaker):
         if self.doubts.waits_for_list:
             self._take_list(now_ns)
         else:
+            self.comparison.name_fills(self._roots)
             self._repair(self.comparison.judge(), now_ns)
 
     def _repair(self, outcome: Outcome, now_ns: int) -> None:
         self.counts.foreign_orders = self.comparison.foreign
         for found in outcome.found:
             self.counts.discrepancies += 1
+            self.counts.external_fills += found.kind == DiscrepancyKind.EXTERNAL_FILL
             name, what = DiscrepancyKind(found.kind).name, Repair(found.repair).name
             self.on_event("discrepancy", f"{self.protocol.name}: {name} → {what}: {found}")
             left = repair(found, self.oms, self.entries, now_ns)
@@ -186,6 +212,7 @@ class Comparer(WordTaker):
                 self.send(request, now_ns)
         if outcome.is_agreed:
             self._compare_due_ns = now_ns + self.times.compare_ns if self.times.compare_ns else None
+            self._journal_agreement(now_ns)
             self._step(SessionEvent.SYNCED)
             return
         if self.comparison.rounds % ROUNDS_TOLD == 0:
@@ -193,6 +220,13 @@ class Comparer(WordTaker):
                 "unsettled", f"{self.protocol.name}: {self.comparison.rounds} rounds without agreement"
             )
         self._compare_due_ns = now_ns + self.times.doubt_ns
+
+    def _journal_agreement(self, now_ns: int) -> None:
+        if self.entries is None:
+            return
+        # Full: the next start then asks for fills from an earlier time on; what is booked stays booked once.
+        with suppress(JournalError):
+            self.entries.agreed(self.account, self.comparison.agreed_utc_ns, now_ns)
 
 
 def _cost(requests: Iterable[Request]) -> int:

@@ -3,11 +3,12 @@
 A round asks for open orders and positions, and for fills when the round before found that some may be
 missing. What differs is repaired by `exec.repairs`. A position drift is booked only when two rounds in a row,
 fills included, found the same two numbers: while anything trades, the two views are never of one moment.
+Fills of orders that are not ours (traded by hand, liquidations) are booked at their own price and fee.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exec.discrepancy import (
@@ -140,6 +141,13 @@ class Comparison:
             )
         )
 
+    def name_fills(self, roots: Mapping[int, int]) -> None:
+        """Whose the listed fills are, by the venue's order id, which may have come since the list."""
+        self._fills = [
+            fill if fill.client_order_id else fill._replace(client_order_id=roots.get(fill.venue_order_id, 0))
+            for fill in self._fills
+        ]
+
     def more(self, request_id: int, next_id: int) -> None:
         """An answer goes on in another request."""
         self._open[next_id] = self._open.pop(request_id)
@@ -155,17 +163,18 @@ class Comparison:
     def judge(self) -> Outcome:
         """Compare, once a round is complete."""
         self.rounds += 1
+        fills, unsure = self._certain_fills()
         ours = [row for row in self._orders if row.client_order_id]
         self.foreign = len(self._orders) - len(ours)
         venue = VenueView(
             asked_ns=self._asked_ns,
             orders=[_venue_order(row) for row in ours if row.instrument_id >= 0],
-            fills=self._fills,
+            fills=fills,
             has_all_fills=self._with_fills,
             positions={i: word.position_units for i, word in self._positions.items()},
             position_prices={i: word.avg_price_units for i, word in self._positions.items()},
         )
-        outcome = Outcome()
+        outcome = Outcome(is_agreed=not unsure)
         drifts: dict[int, tuple[int, int]] = {}
         ghosts = {number63(row.venue_order_id): row for row in ours}
         for found in compare(self._view(), venue):
@@ -174,6 +183,8 @@ class Comparison:
                 if not self._has_position(found.instrument_id):
                     continue
                 drifts[found.instrument_id] = (found.ours, found.theirs)
+                if found.instrument_id in unsure:
+                    continue
                 if repair == Repair.BOOK_DRIFT and self._drifts.get(found.instrument_id) != (
                     found.ours,
                     found.theirs,
@@ -186,7 +197,7 @@ class Comparison:
                 outcome.is_agreed = False
             outcome.found.append(found)
         self._drifts = drifts
-        self.wants_fills = bool(drifts) and not outcome.is_agreed
+        self.wants_fills = bool(drifts or unsure) and not outcome.is_agreed
         if outcome.is_agreed:
             self.rounds = 0
             self.agreed_utc_ns = self._asked_utc_ns
@@ -199,16 +210,41 @@ class Comparison:
         ledger = oms.ledger
         return OurView(
             orders=[our_order(order) for order in mine],
-            booked={(f.instrument_id, f.trade_id) for f in self._fills if self._is_booked(f)},
+            booked=self._booked(),
             positions={i: ledger.position_units(i) for i in ids},
             prices={i: ledger.reference_price_units(i) for i in ids},
         )
 
-    def _is_booked(self, fill: VenueFill) -> bool:
-        order: Order | None = self._oms.order(fill.client_order_id)
-        if order is not None:
-            return order.trade_ids is not None and fill.trade_id in order.trade_ids
-        return (fill.instrument_id, fill.trade_id) in self._oms._strangers
+    def _certain_fills(self) -> tuple[list[VenueFill], set[int]]:
+        """The listed fills that are known to be ours or nobody's, and the instruments where one is not.
+
+        A list may name an order by the venue's id only. One of ours that has none yet may be any of them.
+        """
+        nobodys = {f.instrument_id for f in self._fills if not f.client_order_id}
+        unsure = {
+            order.instrument_id
+            for order in (self._oms.open_orders() if nobodys else ())
+            if not order.venue_order_id and order.instrument_id in nobodys
+        }
+        if not unsure:
+            return self._fills, unsure
+        return [f for f in self._fills if f.client_order_id or f.instrument_id not in unsure], unsure
+
+    def _booked(self) -> set[tuple[int, int]]:
+        """Which of the listed fills are booked, whoever's they are."""
+        booked: set[tuple[int, int]] = set()
+        unnamed: set[tuple[int, int]] = set()
+        for fill in self._fills:
+            order: Order | None = self._oms.order(fill.client_order_id)
+            key = (fill.instrument_id, fill.trade_id)
+            if order is None:
+                unnamed.add(key)
+            elif order.trade_ids is not None and fill.trade_id in order.trade_ids:
+                booked.add(key)
+        if unnamed:
+            booked |= unnamed & self._oms._strangers.keys()
+            booked |= unnamed & {(o.instrument_id, t) for o in self._oms for t in o.trade_ids or ()}
+        return booked
 
 
 def _venue_order(row: OpenOrderWord) -> VenueOrder:

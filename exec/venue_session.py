@@ -154,8 +154,8 @@ class VenueSession(Comparer):
 
     # ---- life -----------------------------------------------------------------------------------
 
-    def start(self, now_ns: int) -> None:
-        """Connect; orders the OMS holds already (after a restart) are asked about before anything is sent."""
+    def start(self, now_ns: int, agreed_utc_ns: int = 0) -> None:
+        """Connect; orders held from before are asked about first. `agreed_utc_ns`: see `begin_behind`."""
         for order in self.oms:
             if self.owns(order.instrument_id):
                 self.comparison.instruments.add(order.instrument_id)
@@ -163,7 +163,7 @@ class VenueSession(Comparer):
                     self._roots[order.venue_order_id] = order.root_client_order_id
         for order in self.open_orders():
             self.doubt(order, now_ns, must_ask=True)
-        self.comparison.agreed_utc_ns = self.utc_ns
+        self.begin_behind(agreed_utc_ns)
         self._step(SessionEvent.START)
         self._open(now_ns)
 

@@ -139,7 +139,7 @@ def resume_venues(
     is asked about before anything new is sent.
     """
     for session in sessions.sessions:
-        session.start(now_ns)
+        session.start(now_ns, recovered.agreed.get(session.account, 0))
     wanted = [order for order in recovered.cancels if sessions.session_of(order.instrument_id) is not None]
     for order in wanted:
         # Its cancel may stand as under way from before; here it is sent for the first time.

@@ -319,3 +319,6 @@ class JournalKind(IntEnum):
     NOTE = 9
     DISCREPANCY = 10  # ours and the venue's word differed, and what was done about it
     SLIPPAGE = 11  # what an order cost; in the journal of a strategy worker's measurements
+    HELD = 12  # a command that was SENT to the session waits there: it has not left
+    RELEASED = 13  # ... and leaves now
+    AGREED = 14  # an account and its venue hold the same orders and positions

@@ -16,8 +16,9 @@ import orjson
 from actors.halt_care import read_halt
 from exec.checkpoint import instrument_rows
 from exec.discrepancy import DiscrepancyKind, Repair
-from exec.entries import read_discrepancy, read_intent, read_sent
+from exec.entries import read_agreed, read_discrepancy, read_intent, read_sent
 from exec.lifecycle import Event
+from exec.slippage import Style
 from exec.slippage_entry import read_slippage
 from shm.enums import (
     IntentKind,
@@ -72,6 +73,12 @@ _QUANTITIES = {
     "quantity_units": "quantity",
     "units": "quantity",
 }
+#: What an entry may be called: its own kind, or what it holds.
+KINDS = frozenset(
+    name
+    for names in (JournalKind, IntentKind, ReportKind, DiscrepancyKind, TradingState, Style)
+    for name in names.__members__
+) | {"DECISION", "STYLE", "ROUTE", "QUOTE"}
 _ORDER_IDS = ("client_order_id", "orig_client_order_id", "new_client_order_id")
 
 
@@ -198,7 +205,13 @@ class View:
 
     def _sent(self, entry: JournalEntry) -> dict[str, Any]:
         sent = read_sent(entry.payload)
-        return {"what": name_of(IntentKind, sent.kind), **sent._asdict(), "kind": "SENT"}
+        kind = name_of(JournalKind, entry.kind)
+        return {"what": name_of(IntentKind, sent.kind), **sent._asdict(), "kind": kind}
+
+    def _agreed(self, entry: JournalEntry) -> dict[str, Any]:
+        account, venue_utc_ns = read_agreed(entry.payload)
+        same = f"venue {account}: the same up to {iso(venue_utc_ns)}"
+        return {"venue_id": account, "venue_utc_ns": venue_utc_ns, "text": same}
 
     def _report(self, entry: JournalEntry) -> dict[str, Any]:
         report = ReportRecord.from_bytes(entry.payload)
@@ -245,6 +258,9 @@ _DECODERS: dict[int, Callable[[View, JournalEntry], dict[str, Any]]] = {
     int(JournalKind.INSTRUMENT): View._instrument,
     int(JournalKind.INTENT): View._intent,
     int(JournalKind.SENT): View._sent,
+    int(JournalKind.HELD): View._sent,
+    int(JournalKind.RELEASED): View._sent,
+    int(JournalKind.AGREED): View._agreed,
     int(JournalKind.REPORT): View._report,
     int(JournalKind.GENERATION): View._generation,
     int(JournalKind.DISCREPANCY): View._discrepancy,

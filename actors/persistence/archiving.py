@@ -39,6 +39,7 @@ class Archiver:
         every_s: between the end of a pass and the next.
         tell: called with each day that was archived (table, day, rows).
         fail: called with what went wrong; the next pass tries again.
+        nice: of the process, with the idle class of the disk; 0 = as urgent as its starter in both.
     """
 
     def __init__(
@@ -48,8 +49,9 @@ class Archiver:
         every_s: float,
         tell: Callable[[Mapping[str, Any]], None],
         fail: Callable[[str], None],
+        nice: int = NICE,
     ) -> None:
-        self._order = dict(settings) | {"state_dir": state_dir}
+        self._order = dict(settings) | {"state_dir": state_dir, "nice": nice}
         self._every_s = every_s
         self._tell = tell
         self._fail = fail
@@ -97,9 +99,10 @@ def main() -> int:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:  # it ended before the request was in force
         return 1
-    os.nice(NICE - os.nice(0))
-    with contextlib.suppress(psutil.Error, OSError):  # a kernel without that class
-        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
+    if nice := order.pop("nice"):
+        os.nice(nice - os.nice(0))
+        with contextlib.suppress(psutil.Error, OSError):  # a kernel without that class
+            psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     return asyncio.run(_archive(order))
 
 

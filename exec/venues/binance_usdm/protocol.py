@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -20,12 +20,14 @@ from exec.order import Order
 from exec.order_protocol import (
     Answer,
     Channel,
+    ControlWord,
     Directory,
     Lane,
     OpenOrderWord,
     OrderProtocol,
     Request,
     RequestKind,
+    Sign,
     Way,
     Word,
 )
@@ -52,6 +54,8 @@ NEW_BATCH, REPLACE_BATCH, CANCEL_BATCH = 5, 5, 10
 #: "Account Trade List": trades in an answer at most; a question spans seven days at most.
 FILLS_PAGE = 1_000
 FILLS_SPAN_NS = 7 * 24 * 3600 * 1_000_000_000
+#: Between a symbol and the trade that its next page of fills begins with.
+PAGE_OF = " "
 _SOCKET = Way.ORDER_SOCKET
 
 
@@ -285,10 +289,15 @@ class BinanceUsdm(OrderProtocol):
     def snapshot(
         self, kind: RequestKind, request_id: int, utc_ns: int, *, since_utc_ns: int = 0, cursor: str = ""
     ) -> Sequence[Request]:
-        """Open orders, positions and balances of the account; fills of each symbol."""
-        del (
-            cursor
-        )  # a page holds 1,000 fills of a symbol; more than that within a reconnect is asked per order
+        """Open orders, positions and balances of the account; fills of each symbol, by pages of 1,000."""
+        if kind is RequestKind.FILLS and cursor:
+            symbol, _, after = cursor.partition(PAGE_OF)
+            query = [("symbol", symbol), ("fromId", after), ("limit", str(FILLS_PAGE))]
+            return [
+                self._signed.rest(
+                    kind, "GET", "/fapi/v1/userTrades", query, request_id, utc_ns, rates=weight(5)
+                )
+            ]
         if kind is RequestKind.FILLS:
             # Of an earlier time the venue would tell the first seven days, and not the last.
             begin_ms = max(since_utc_ns, utc_ns - FILLS_SPAN_NS) // 1_000_000
@@ -360,6 +369,8 @@ class BinanceUsdm(OrderProtocol):
                 self._pages.pop(order_id, None)
                 if len(ids) >= FILLS_PAGE:
                     keep(self._pages, order_id, str(max(ids) + 1))
+            if not request.order_ids:
+                return _with_next_page(request, words)
         return words
 
     # ---- inside ----
@@ -414,3 +425,15 @@ class BinanceUsdm(OrderProtocol):
 
 def _roots(orders: Sequence[Order]) -> tuple[int, ...]:
     return tuple(order.root_client_order_id for order in orders)
+
+
+def _with_next_page(request: Request, words: list[Word]) -> list[Word]:
+    """A full page of a symbol's fills is not the end of them: the next one begins behind its last trade."""
+    ids = [report.trade_id for word in words if isinstance(word, Answer) for report in word.reports]
+    if len(ids) < FILLS_PAGE:
+        return words
+    symbol = dict(parse_qsl(urlsplit(request.path).query))["symbol"]
+    more = ControlWord(Sign.MORE, request.request_id, f"{symbol}{PAGE_OF}{max(ids) + 1}")
+    return [
+        more if isinstance(word, ControlWord) and word.sign is Sign.SNAPSHOT_END else word for word in words
+    ]
