@@ -12,7 +12,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
 
 import typer
 
@@ -59,8 +60,22 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        typer.echo(f"ringlane {version('ringlane')}")
+    except PackageNotFoundError:
+        typer.echo("ringlane, from sources that are not installed")
+    raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which one it is.")
+    ] = False,
+) -> None:
     """Hold the verbs together; does nothing by itself."""
 
 
@@ -93,6 +108,11 @@ def fail(text: str, code: int = EXIT_USAGE) -> int:
     return code
 
 
+def _in_one_line(text: str) -> str:
+    """What the parser says, without its own words for "this is a mistake"."""
+    return " ".join(text.removeprefix("Invalid value: ").replace(": Value error, ", ": ").split())
+
+
 def _unknown(verb: str) -> int:
     _register(list(VERBS))
     _invoke(["--help"])
@@ -109,7 +129,7 @@ def _invoke(arguments: list[str], usage: int = EXIT_USAGE, failed: int = EXIT_FA
     try:
         result = app(arguments, prog_name="ringlane", standalone_mode=False)
     except usage_error as error:
-        return fail(str(getattr(error, "format_message", error.__str__)()).replace("\n", " "), usage)
+        return fail(_in_one_line(str(getattr(error, "format_message", error.__str__)())), usage)
     except typer.Exit as error:
         return int(error.exit_code)
     except typer.Abort:

@@ -28,6 +28,7 @@ Say = Callable[[dict[str, Any]], None]
 Span = tuple[datetime | None, datetime | None]
 LONG_AGO, NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 NEWEST = "newest"
+SQLITE_MAGIC = b"SQLite format 3\x00"
 DRAIN_ENTRIES = 5_000
 # Parameters of queries whose options may be repeated.
 OPTIONS = {"symbols": "--symbol", "venues": "--venue"}
@@ -205,6 +206,8 @@ async def copy(path: Path, store: Store, say: Say) -> None:
     """Copy a SQLite database to a file, and read every row of it."""
     if not isinstance(store, SqliteStore):
         raise typer.BadParameter("--file copies a SQLite database; back PostgreSQL up with --at")
+    if path.exists() and not _is_older_copy(path, store):
+        raise typer.BadParameter(f"--file {path} is there and is no older copy: it is not overwritten")
     other = SqliteStore(path)
     await store.open()
     try:
@@ -216,6 +219,14 @@ async def copy(path: Path, store: Store, say: Say) -> None:
     finally:
         await other.close()
         await store.close()
+
+
+def _is_older_copy(path: Path, store: SqliteStore) -> bool:
+    """Whether what stands there may be replaced: a SQLite file, and not the one that is copied."""
+    if not path.is_file() or path.samefile(store.path):
+        return False
+    with path.open("rb") as file:
+        return file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
 
 
 async def drill(root: str, backup_name: str | None, say: Say) -> None:

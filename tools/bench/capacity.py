@@ -1,4 +1,4 @@
-"""What this box carries, in half a minute: pairs, strategies, connections, latency, and what limits them.
+"""What this box carries, in a quarter of a minute: pairs, strategies, connections, latency; and its limits.
 
 Every figure comes from a bench that exists: a feed process from memory, the ring's own trial, the flood of a
 gateway, and one engine under a known load whose processes are watched. What many pairs would take is computed
@@ -166,12 +166,15 @@ def under_load(folder: Path, pairs: int, updates_per_pair: float) -> dict[str, A
         sys.executable, "-P", "-c", CLI, "run", str(config), "--duration", str(START_S + WATCH_S + 10),
         "--state", str(folder), "--json",
     ]  # fmt: skip
+    first: dict[int, tuple[float, float]] = {}
+    second = first
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             _await_start(process, folder)
-            first = processor_times(process.pid)
-            time.sleep(WATCH_S)
-            second = processor_times(process.pid)
+            with suppress(psutil.NoSuchProcess):  # it has ended: its last words say why
+                first = processor_times(process.pid)
+                time.sleep(WATCH_S)
+                second = processor_times(process.pid)
             process.terminate()
             out, errors = process.communicate(timeout=60)
         finally:

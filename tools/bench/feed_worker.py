@@ -1,7 +1,8 @@
 """One feed worker of `bench feed`, alone: websockets, session, core, slab and ring, without an engine.
 
 Run as a module it is such a process: `python -P -m tools.bench.feed_worker VENUE WS_URL REST_URL CORE
-SECONDS`. It prints one JSON object when it has measured for so long after every book was LIVE.
+SECONDS`. It prints one JSON object when it has measured for so long after every book was LIVE, or, where
+nothing came in that time, until something did.
 """
 
 from __future__ import annotations
@@ -179,7 +180,11 @@ async def measure(venue: str, websocket_url: str, rest_url: str, seconds: float)
         await worker.until_live()
         before, cpu_s, wall_s = worker.core.statistics(), time.process_time(), time.perf_counter()
         await asyncio.sleep(seconds)
-        after, session = worker.core.statistics(), worker.session.statistics()
+        while True:
+            after, session = worker.core.statistics(), worker.session.statistics()
+            if after["books"] > before["books"] or session["disconnects"]:
+                break
+            await asyncio.sleep(TIMER_S)
         cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - wall_s
     finally:
         worker.close()

@@ -101,22 +101,27 @@ class PostgresServer:
 
     def kill(self) -> None:
         """Kill it as a power cut would: the server and all it started."""
-        assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        for pid in (self.process.pid, *map(int, children)):
+        self.pause()  # else it could start another one, or bury one, while they are looked for
+        for pid in self._paused:
             os.kill(pid, signal.SIGKILL)
-        self.process.wait(10)
+        assert self.process is not None
+        self.process.wait()
         # What they shared is free once the last of them is gone; the next start refuses before.
-        while any(_lives(pid) for pid in children):
+        while any(_lives(str(pid)) for pid in self._paused[1:]):
             time.sleep(0.001)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def pause(self) -> None:
         """Let no process of it run: connections stand, nothing answers."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        self._paused = [self.process.pid, *map(int, children)]
-        for pid in self._paused:
+        own = self.process.pid
+        os.kill(own, signal.SIGSTOP)
+        while Path(f"/proc/{own}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
+            time.sleep(0.001)
+        # From here on nobody is started, and who ends stays in the table until it is waited for.
+        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        self._paused = [own, *map(int, children)]
+        for pid in self._paused[1:]:
             os.kill(pid, signal.SIGSTOP)
 
     def resume(self) -> None:

@@ -73,6 +73,10 @@ def bench(
         raise typer.BadParameter(f"no bench {name!r}; there are: {', '.join(BENCHES)}")
     if runs < 1:
         raise typer.BadParameter("--runs must be at least 1")
+    if data is not None and name not in ("decode", "feed", "fills", "slippage"):
+        raise typer.BadParameter("--data belongs to bench decode, feed, fills and slippage")
+    if data is not None and not data.is_dir():
+        raise typer.BadParameter(f"--data {data}: there is no such folder")
     if only and name != "ring":
         raise typer.BadParameter("--only belongs to bench ring")
     if peers and name not in ("decode", "fills", "orders", "ring"):

@@ -1,4 +1,4 @@
-"""`ringlane capacity`: what this box carries, measured in half a minute, and how large its pools are."""
+"""`ringlane capacity`: what this box carries, measured in a quarter of a minute, and how large its pools."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ from tools.terminal import make_console
 if TYPE_CHECKING:
     from tools.bench.capacity import Column, Measured, Row
 
+#: More than that of every pair is more than a simulated venue sends.
+UPDATES_MAX = 10_000.0
+
 
 def capacity(
     config: Annotated[
         Path | None, typer.Argument(help="configuration whose database and mirror are asked, too")
     ] = None,
     updates: Annotated[
-        float, typer.Option(min=0.1, help="updates a second that each pair is taken to send")
+        float,
+        typer.Option(min=0.1, max=UPDATES_MAX, help="updates a second that each pair is taken to send"),
     ] = 100.0,
     json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> int:
@@ -111,8 +115,13 @@ def show(document: dict[str, Any], rows: list[Row]) -> None:
         table.add_row(row.name, *wanted[row.name], value, row.column, row.limit)
     console.print(table)
     column, limits = document["column"], document["limited_by"]
+    unknown = [row.name for row in rows if row.value is None]
     verdict = f"this box: {column}" if column else "this box: below conservative"
-    console.print(verdict + (f"; {', '.join(limits)} keep it out of more" if limits else ""), style="bold")
+    if unknown:
+        verdict = f"this box: not judged; could not be measured: {', '.join(unknown)}"
+    elif limits:
+        verdict += f"; {', '.join(limits)} keep it out of more"
+    console.print(verdict, style="bold")
     pools = document["pools"]
     console.print(
         f"pools for {pools['pairs']} pairs: {pools['database_connections']} database connections, "
@@ -151,8 +160,8 @@ def measured_lines(measured: dict[str, Any]) -> list[tuple[str, str]]:
          + text("ring_ns_p99", 1e3, "p99 {:.1f} µs")),
         ("feed worker, messages from memory", text("ticks_per_s", 1, "{:,.0f}/s on one core")),
         ("one gateway, paper session", text("orders_per_s", 1, "{:,.0f} orders/s")),
-        ("an update in the engine", text("feed_ns", 1e3, "{:.1f} µs feed, ")
-         + text("trade_ns", 1e3, "{:.1f} µs trading")),
+        ("an update in the engine", text("feed_ns", 1e3, "{:.1f} µs feed")
+         + ", " + text("trade_ns", 1e3, "{:.1f} µs trading")),
         ("memory of that engine", text("engine_bytes", 1e6, "{:,.0f} MB")),
     ]  # fmt: skip
     for name, value in measured["round_trips_ms"].items():

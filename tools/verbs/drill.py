@@ -10,6 +10,7 @@ import orjson
 import typer
 
 from engine.errors import EngineError
+from exec.venues import PROTOCOL_OF
 from tools.failover_drill import WRONGS, run_failover
 from tools.sentinel_drill import SCENES, one_venue_each, run_drill
 
@@ -19,7 +20,8 @@ DRILLS = ("sentinel", "failover")
 def drill(
     name: Annotated[str, typer.Argument(help="sentinel or failover")],
     venues: Annotated[
-        list[str] | None, typer.Option("--venue", help="adapters of the simulated venues; may be repeated")
+        list[str] | None,
+        typer.Option("--venue", help=f"of the simulated venues: {', '.join(PROTOCOL_OF)}; may be repeated"),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, help="how often each scene is played (3), or a worker killed (10)")
@@ -32,6 +34,9 @@ def drill(
     what one request takes at that venue. failover: from the SIGKILL of the worker that trades until its
     heir's first order at the venue, under 2,000 updates/s, without a standby and with one; then both books.
     """
+    unknown = [venue for venue in venues or () if venue not in PROTOCOL_OF]
+    if unknown:
+        raise typer.BadParameter(f"no venue {unknown[0]!r}; there are: {', '.join(PROTOCOL_OF)}")
     if name == "sentinel":
         _sentinel(tuple(venues or one_venue_each()), rounds or 3, as_json=json)
     elif name == "failover":

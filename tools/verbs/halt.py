@@ -57,6 +57,8 @@ def halt(
     there is none that answers, this command does it, with the keys named in the configuration, from its own
     environment. `ringlane resume` clears a halt in two steps.
     """
+    if reduce and flatten:
+        raise typer.BadParameter("--flatten belongs to a halt, not to --reduce")
     if unless_well and os.environ.get("SERVICE_RESULT", "") == "success":
         return
     run, found = find_note(name, state)
@@ -72,7 +74,7 @@ def halt(
         answer["by"] = "this command"
     elif sentinel_acted:
         answer |= {"acted": sentinel_acted, "by": "the sentinel"}
-    _print(answer, as_json=json)
+    _print(answer, as_json=json, asked=not reduce)
     if any(not row["nothing_rests"] and not row.get("is_gone") for row in answer.get("acted", [])):
         raise EngineError("orders may still rest: see above, and look at the venue")
 
@@ -143,13 +145,13 @@ def _ourselves(found: SentinelNote, state_dir: Path, *, flatten: bool, why: str)
     return rows
 
 
-def _print(answer: dict[str, Any], *, as_json: bool) -> None:
+def _print(answer: dict[str, Any], *, as_json: bool, asked: bool = True) -> None:
     if as_json:
         typer.echo(orjson.dumps(answer).decode())
         return
     state = answer["trading_state"]
     silent = " (written to shared memory; the supervisor does not answer)"
-    tail = "" if answer["supervisor_answers"] else silent
+    tail = "" if answer["supervisor_answers"] or not asked else silent
     if state is None:
         typer.echo(f"{answer['instance']}: no engine runs")
     else:

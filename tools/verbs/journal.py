@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,10 +23,12 @@ from shm.journal_files import FILE_NAME, journal_files, map_to_read
 from shm.journal_reader import START, JournalFollower
 from shm.journal_seals import SEALS_NAME, read_seals
 from shm.journal_verify import Key, VerifyReport, verify
-from tools.journal_view import Filter, View, documents, line, parse_time
+from tools.journal_view import KINDS, Filter, View, documents, line, parse_time
 
 FOLLOW_S = 0.1
 EXIT_DAMAGED = 1
+ORDER_BITS = 64
+DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 _MIB = 1 << 20
 Action = Literal["verify", "cat", "tail"]
 Target = tuple[Path, Key | None]
@@ -79,18 +83,17 @@ def journal(
     Looks only: it never writes and never holds up a running engine. Exit codes: 0; 1 something is damaged or
     missing (verify), or could not be read on; 2 a wrong argument.
 
-    verify names file, byte offset and record of whatever is not what was written: a changed byte, a record or
-        file
-    that is missing, moved or replaced. An end as a kill leaves it is said, and no damage. It can not find
-    records cut off the very end without a trace, nor a journal computed anew as a whole: against that, note
-        the head digest that
-    it prints and give it back with --noted.
+    verify names file, byte offset and record of whatever is not what was written: a changed byte, a record
+    or file that is missing, moved or replaced. An end as a kill leaves it is said, and no damage. It can not
+    find records cut off the very end without a trace, nor a journal computed anew as a whole: against that,
+    note the head digest that it prints and give it back with --noted.
     """
     _check_options(action, kind, order, instrument, since, until, noted, epoch, follow)
+    wanted = _make_filter(kind, order, instrument, since, until)
     targets = find_journals(target, state)
+    _check_epoch(targets, epoch)
     if action == "verify":
         return run_verify(targets, epoch, noted, as_json=json)
-    wanted = _make_filter(kind, order, instrument, since, until)
     if action == "cat":
         return run_cat(targets, epoch, wanted, as_json=json)
     return run_tail(targets, lines, wanted, follow=follow, as_json=json)
@@ -110,6 +113,15 @@ def _check_options(action: Action, *given: object) -> None:
     ):
         if value is not None and action not in actions:
             raise typer.BadParameter(f"{name} belongs to journal {' and '.join(actions)}")
+    if isinstance(noted, str) and not DIGEST.fullmatch(noted):
+        raise typer.BadParameter(f"--noted {noted!r}: expected a digest of 64 hexadecimal digits")
+
+
+def _check_epoch(targets: list[Target], epoch: int | None) -> None:
+    there = sorted({file[0] for path, _ in targets for file in journal_files(path)})
+    if epoch is not None and epoch not in there:
+        known = ", ".join(map(str, there)) or "none"
+        raise typer.BadParameter(f"--epoch {epoch}: there are no entries of that run; there are: {known}")
 
 
 def _make_filter(
@@ -126,7 +138,15 @@ def _make_filter(
         number = int(order, 0) if order else 0
     except ValueError:
         raise typer.BadParameter(f"--order {order!r}: expected a number, decimal or 0x…") from None
+    if not 0 <= number < 1 << ORDER_BITS:
+        raise typer.BadParameter(f"--order {order!r}: an order's id has {ORDER_BITS} bits")
     kinds = frozenset(name.upper().replace("-", "_") for name in kind or ())
+    for name in sorted(kinds - KINDS):
+        close = get_close_matches(name, KINDS, n=3)
+        hint = (
+            f"; did you mean {' or '.join(close)}?" if close else f"; there are: {', '.join(sorted(KINDS))}"
+        )
+        raise typer.BadParameter(f"no kind {name!r}{hint}")
     return Filter(kinds, number, instrument or "", times[0], times[1])
 
 
@@ -251,17 +271,20 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
 
 def run_cat(targets: list[Target], epoch: int | None, wanted: Filter, *, as_json: bool) -> int:
     """Print every entry that is wanted; 1 = a run's entries could not be read to their end."""
-    code = 0
+    code, count = 0, 0
     for path, only in targets:
         view = View(path)
         for run in _runs(path, only, epoch):
             try:
                 for found in documents(view, _entries(path, only, run), wanted):
                     _print(found, as_json=as_json)
+                    count += 1
             except JournalError as error:
                 sys.stdout.flush()
                 typer.echo(f"ringlane: error: {error}", err=True)
                 code = EXIT_DAMAGED
+    if not count and not code:
+        typer.echo("no entry fits", err=True)
     return code
 
 

@@ -1,4 +1,4 @@
-"""`ringlane report`: show the report of a run again, or of a running engine."""
+"""`ringlane report`: show the report that a run wrote, at its end or at SIGUSR1."""
 
 from __future__ import annotations
 

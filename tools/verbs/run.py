@@ -84,6 +84,8 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ConfigError("--report", [Problem(str(folder), "is a file; expected a folder")]) from error
     except OSError as error:
         raise ConfigError("--report", [Problem(str(folder), str(error.strerror))]) from error
 

@@ -119,7 +119,7 @@ def store(
             metavar="[DIR|NAME]", help="drain: journal folder or state directory; query: its name"
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="configuration whose [store] is meant")] = None,
+    config: Annotated[Path | None, typer.Option(help=r"configuration whose \[store] is meant")] = None,
     name: Annotated[str | None, typer.Option(help="instance (default: the newest running)")] = None,
     state: Annotated[Path | None, typer.Option(help="state root that the instance is under")] = None,
     sqlite: Annotated[Path | None, typer.Option(help="this SQLite file instead")] = None,
@@ -132,12 +132,12 @@ def store(
     at: Annotated[
         str | None,
         typer.Option(
-            help="archive, restore, backup, drill: directory or fsspec address (default: [store] archive)"
+            help=r"archive, restore, backup, drill: directory or fsspec address (default: \[store] archive)"
         ),
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="TABLE=DAYS", help="archive: what stays (default: [store] keep_days)"),
+        typer.Option(metavar="TABLE=DAYS", help=r"archive: what stays (default: \[store] keep_days)"),
     ] = None,
     table: Annotated[str | None, typer.Option(help="restore: this table only")] = None,
     backup: Annotated[
@@ -146,7 +146,9 @@ def store(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="backup: copy a SQLite database to this file instead (nothing to install)"),
+        typer.Option(
+            help="backup: copy a SQLite database to this file, or over an older copy (nothing to install)"
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option(help="query, restore: from then on: ISO 8601 (UTC), or 2h, 1d ago")

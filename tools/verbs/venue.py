@@ -9,7 +9,7 @@ import typer
 
 from tools.venues.capture_source import CaptureSettings
 from tools.venues.errors import SettingsError, VenueSimulatorError
-from tools.venues.run import DEFAULT_VENUE, VenueSettings, run_venue
+from tools.venues.run import DEFAULT_VENUE, PROTOCOLS, VenueSettings, run_venue
 from tools.venues.synthetic_source import SyntheticSettings
 from tools.venues.trading.settings import BALANCES, TradingSettings
 
@@ -34,16 +34,15 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 def _market(capture: list[Path], times: str, speed: str, at_end: str,
             synthetic: SyntheticSettings) -> CaptureSettings | SyntheticSettings:  # fmt: skip
-    if not capture:
-        return synthetic
     shift = _choice("times", times, ("shift", "original")) == "shift"
-    return CaptureSettings(
-        tuple(capture), _speed(speed), shift, _choice("at-end", at_end, ("stop", "loop", "exit"))
-    )
+    pace, end = _speed(speed), _choice("at-end", at_end, ("stop", "loop", "exit"))
+    return CaptureSettings(tuple(capture), pace, shift, end) if capture else synthetic
 
 
 def venue(
-    name: Annotated[str, typer.Argument(help="The venue to simulate.")] = DEFAULT_VENUE,
+    name: Annotated[
+        str, typer.Argument(help=f"The venue to simulate: {', '.join(PROTOCOLS)}.")
+    ] = DEFAULT_VENUE,
     capture: Annotated[
         list[Path] | None,
         typer.Option(help="Play recorded frames of this file, plain or gzip; may be repeated."),
