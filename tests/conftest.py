@@ -20,15 +20,25 @@ settings.register_profile(
 settings.register_profile("prove", parent=settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# Tests of these folders start processes, pin cores or judge what a stall does: one after the other.
-ONE_AT_A_TIME = frozenset(("e2e", "engine", "stress", "tools"))
+# What starts engines, pins cores or judges what a stall does runs one after the other.
+ONE_AT_A_TIME = (
+    "e2e/",
+    "engine/",
+    "stress/",
+    "tools/test_bench_feed.py",
+    "tools/test_bench_lines.py",
+    "tools/test_bench_memory.py",
+    "tools/test_bench_orders.py",
+    "tools/test_bench_rate.py",
+    "tools/test_bench_ring.py",
+    "tools/test_bench_store.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the tests that use the whole machine to one worker of pytest-xdist, the others to the rest."""
     for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        if folder in ONE_AT_A_TIME:
+        if item.path.relative_to(ROOT / "tests").as_posix().startswith(ONE_AT_A_TIME):
             item.add_marker(pytest.mark.xdist_group("machine"))
 
 

@@ -19,6 +19,8 @@ from shm.ring import Publisher
 from tests.actors.test_worker import Bench, Listener
 
 HOUR_NS = 3_600_000_000_000
+#: A signal that strikes inside a task ends that task and nobody else: a thread ends a test that hangs.
+pytestmark = pytest.mark.timeout(120, method="thread")
 
 
 class Spinning(Listener):

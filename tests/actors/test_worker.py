@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 import orjson
+import pytest
 import uvloop
 
 from actors.runtime.actor import Actor
@@ -34,6 +35,8 @@ from shm.ring import BroadcastRing, Publisher
 from shm.segment import AnonymousSegments
 
 SLOT, FEED = 2, 1
+#: A signal that strikes inside a task ends that task and nobody else: a thread ends a test that hangs.
+pytestmark = pytest.mark.timeout(120, method="thread")
 
 
 class Listener(Actor):

@@ -32,7 +32,7 @@ def fight(folder: Path, seed: int, kills: int, supervisors: int) -> Campaign:
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 def test_an_engine_survives_a_campaign_of_kills(tmp_path: Path) -> None:
     campaign = fight(tmp_path, SEED, KILLS, 4)
     assert campaign.kills["supervisor"] == 4

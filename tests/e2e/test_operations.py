@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import orjson
@@ -18,12 +20,11 @@ import pytest
 
 from engine.errors import ControlError
 from shm.enums import IntentKind, Reason, ReportKind
-from tests.e2e.test_kill import fills, live
 from tests.kit.account import Account, assert_report_true, assert_whole, journal_folder, read_account
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, synthetic, until
+from tests.kit.engine_run import COMMAND, PATIENCE_S, ROOT, EngineRun, engine, synthetic, until
 from tools.attach import ask, find_run
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
 
 STRATEGY = """
 [[strategies]]
@@ -65,9 +66,9 @@ def state_of(run: EngineRun, name: str) -> str:
 
 
 def trades_on(run: EngineRun) -> None:
-    before = fills(run)
-    until(lambda: live(run) == 4, "all books are LIVE")
-    until(lambda: fills(run) > before + 2, "it trades")
+    before = run.fills()
+    until(lambda: run.live() == 4, "all books are LIVE")
+    until(lambda: run.fills() > before + 2, "it trades")
 
 
 def stop(run: EngineRun) -> Account:
@@ -79,10 +80,6 @@ def stop(run: EngineRun) -> Account:
     assert_report_true(run.report(), account)
     run.assert_nothing_left()
     return account
-
-
-def events(run: EngineRun) -> str:
-    return "\n".join(run.status().get("events", ()))
 
 
 @contextlib.contextmanager
@@ -97,9 +94,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def test_two_workers_killed_at_once_and_one_again_while_it_comes_back(tmp_path: Path) -> None:
-    config, _ = synthetic(tmp_path, placement="spread")
-    config = config.replace("[engine]", "[engine]\nrestart_intensity = 10", 1)
-    with engine(tmp_path, config=config) as run:
+    with engine(tmp_path, placement="spread") as run:
         run.wait_running()
         trades_on(run)
         for victims in (("strategy", "gateway"), ("feed", "gateway")):
@@ -111,8 +106,11 @@ def test_two_workers_killed_at_once_and_one_again_while_it_comes_back(tmp_path: 
             trades_on(run)
         first = run.worker("strategy")
         os.kill(first["pid"], signal.SIGKILL)
-        until(lambda: run.worker("strategy")["pid"] != first["pid"], "a new process")
-        os.kill(run.worker("strategy")["pid"], signal.SIGKILL)
+        second = until(
+            lambda: (row := run.worker("strategy")).get("pid") not in (0, None, first["pid"]) and row,
+            "a new process",
+        )
+        os.kill(second["pid"], signal.SIGKILL)
         ready(run, "strategy", first["incarnation"] + 2)
         trades_on(run)
         stop(run)
@@ -125,12 +123,13 @@ def test_killing_the_supervisor_cancels_what_rests_even_while_a_worker_restarts(
         os.kill(run.worker("strategy")["pid"], signal.SIGKILL)
         run.remember()
         run.signal(signal.SIGKILL)
-        run.process.wait(timeout=10)
-        until(lambda: not run.living(), "children gone after the supervisor was killed", 5.0)
+        run.wait_ended()
+        until(lambda: not run.living(), "children gone after the supervisor was killed")
         account = read_account(run, 1)
         assert_whole(account)
-        assert account.reports[-1].kind == ReportKind.CANCELED
-        assert account.reports[-1].epoch == 1
+        # Where orders end in time for it, some are filled while the others are canceled.
+        last = next(one for one in reversed(account.reports) if one.kind != ReportKind.FILL)
+        assert (last.kind, last.epoch) == (ReportKind.CANCELED, 1)
         again = EngineRun(tmp_path, run.config.read_text(), "--duration", "1", name=run.name)
         try:
             assert again.wait_ended() == 0, again.text()
@@ -159,14 +158,16 @@ def test_stopped_processes_are_stalled_lose_their_orders_and_heal(tmp_path: Path
         with stopped(run.worker("gateway")["pid"]):
             until(lambda: state_of(run, "gateway") == "STALLED", "the gateway is STALLED")
         trades_on(run)
-        assert events(run).count("stalled: no heartbeat") == 3
+        stalled = [line for line in run.events().splitlines() if "stalled: no heartbeat" in line]
+        for name in ("strategy", "feed", "gateway"):
+            assert any(f" {name} (pid " in line for line in stalled), stalled
         stop(run)
 
 
 @pytest.mark.prove
 def test_a_gateway_that_hangs_at_the_stop_is_replaced_and_its_orders_canceled(tmp_path: Path) -> None:
     config, _ = synthetic(tmp_path, placement="spread")
-    config = config.replace("[engine]", "[engine]\nshutdown_s = 1.5", 1)
+    config = config.replace("shutdown_s = 60.0", "shutdown_s = 4.0")
     with engine(tmp_path, config=config) as run:
         run.wait_running()
         until(lambda: len(read_account(run).open_orders) > 2, "orders rest")
@@ -206,19 +207,13 @@ def test_a_full_disk_denies_new_orders_lets_cancels_pass_and_heals(tmp_path: Pat
         pid = run.worker("trade")["pid"]
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (65_536, hard))
-        until(lambda: "new orders are denied (JOURNAL)" in events(run), "the journal is full", 60.0)
-        assert "journal: no room: 1048576 bytes needed" in events(run)
+        until(lambda: "new orders are denied (JOURNAL)" in run.events(), "the journal is full")
+        until(lambda: "journal: no room: 1048576 bytes needed" in run.events(), "it is told why")
         sent = len(read_account(run).sent_new)
-        note = find_run(run.name, run.state)
-
-        def denials() -> int:
-            report: Any = ask(note, "report")["report"]
-            return int(report["orders"].get("denied_by_reason", {}).get("JOURNAL", 0))
-
-        until(denials, "denials with that reason")
+        until(lambda: run.counters()["denied.JOURNAL"], "denials with that reason")
         assert len(read_account(run).sent_new) == sent
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
-        until(lambda: "has room again" in events(run), "it heals")
+        until(lambda: "has room again" in run.events(), "it heals")
         until(lambda: len(read_account(run).sent_new) > sent, "it trades again")
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
@@ -236,7 +231,7 @@ def refused(folder: Path, config: str, state: Path, *, file_limit: int | None = 
         limit = f"resource.setrlimit(resource.RLIMIT_FSIZE, ({file_limit}, {file_limit}))"
         start = f"import os, resource, sys; {limit}; os.execv(sys.argv[1], sys.argv[1:])"
         argv = [sys.executable, "-c", start, *argv]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     errors = [line for line in done.stderr.splitlines() if line.startswith("ringlane: error: ")]
@@ -267,7 +262,10 @@ def test_a_state_directory_or_memory_that_can_not_be_used_is_one_precise_error(t
 
 @pytest.mark.prove
 def test_a_lost_epoch_file_does_not_bring_back_another_runs_orders(tmp_path: Path) -> None:
-    with engine(tmp_path, "--duration", "1") as run:
+    with engine(tmp_path) as run:
+        run.wait_running()
+        until(lambda: run.counters()["orders.new"], "something stands in the journal")
+        run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
         config = run.config.read_text()
         broken = journal_folder(run) / "journal-000009-000000.rlj"
@@ -292,10 +290,12 @@ def test_misbehaving_strategies_hurt_only_themselves(tmp_path: Path) -> None:
     config = config.replace("[risk]", "".join(bad) + "[risk]")
     with engine(tmp_path, config=config) as run:
         run.wait_running()
-        until(lambda: "raised on purpose" in events(run), "the fault is an event")
-        until(lambda: "stalled: no heartbeat" in events(run), "the blocked worker is stalled")
-        until(lambda: "beats again" in events(run), "it heals")
+        until(lambda: "raised on purpose" in run.events(), "the fault is an event")
+        until(lambda: "stalled: no heartbeat" in run.events(), "the blocked worker is stalled")
+        until(lambda: "beats again" in run.events(), "it heals")
         trades_on(run)
+        until(lambda: run.counters()["orders.replaced"], "the maker goes with the market")
+        until(lambda: run.counters()["denied.OPEN_ORDERS"], "the flood is denied")
         account = stop(run)
         report = run.report()
         assert report["orders"]["actor_errors"] >= 1
@@ -313,13 +313,20 @@ def test_state_positions_and_orders_are_handed_over_after_a_kill(tmp_path: Path)
     config = config.replace('mode = "paper"', 'mode = "paper"\nkeep_orphans = true')
     with engine(tmp_path, config=config) as run:
         run.wait_running()
-        until(lambda: len(read_account(run).open_orders) == 4 and fills(run) >= 4, "four orders rest")
+
+        def is_settled() -> bool:
+            account = read_account(run)
+            sent, held = len(account.sent_new), sum(1 for one in account.holdings.values() if one.quantity)
+            return (sent, held, len(account.open_orders)) == (8, 4, 4)
+
+        until(is_settled, "four orders are filled and four rest")
         state = "0,1,2,3"
         segment = Path(f"/dev/shm/ringlane.{name}.1.state.{run.worker('strategy')['slot']}")
         until(lambda: state.encode() in segment.read_bytes(), "the state is saved")
         before = read_account(run)
         os.kill(run.worker("strategy")["pid"], signal.SIGKILL)
         ready(run, "strategy", 2)
+        until(lambda: len(told.read_bytes().splitlines()) == 2, "it has told what it was given")
         first, second = (orjson.loads(line) for line in told.read_bytes().splitlines())
         assert (first["reason"], first["state"], first["working"]) == ("start", None, {})
         assert (second["reason"], second["state"], second["loaded"]) == ("restart", state, f"1:{state}")
@@ -336,7 +343,8 @@ def test_state_positions_and_orders_are_handed_over_after_a_kill(tmp_path: Path)
 
 
 def newest_generation(run: EngineRun) -> int:
-    return read_account(run).intents[-1][0].generation
+    intents = read_account(run).intents
+    return intents[-1][0].generation if intents else 0
 
 
 def test_fifty_reloads_under_load_give_each_decision_one_generation(tmp_path: Path) -> None:
@@ -348,12 +356,12 @@ def test_fifty_reloads_under_load_give_each_decision_one_generation(tmp_path: Pa
         note = find_run(run.name, run.state)
         for generation in range(2, 52):
             run.config.write_text(base.replace("LOTS", str(generation)))
-            assert ask(note, "reload")["generation"] == generation
+            assert ask(note, "reload", PATIENCE_S)["generation"] == generation
             if generation % 10 == 0:
                 until(lambda: newest_generation(run) == generation, "a decision of that generation")
                 run.config.write_text(base.replace("lots = LOTS", "lots = "))
                 with pytest.raises(ControlError, match="TOML"):
-                    ask(note, "reload")
+                    ask(note, "reload", PATIENCE_S)
         until(lambda: newest_generation(run) == 51, "decisions of the last generation")
         account = stop(run)
         decided = [i for i, _ in account.intents if i.kind == IntentKind.NEW]
@@ -364,30 +372,42 @@ def test_fifty_reloads_under_load_give_each_decision_one_generation(tmp_path: Pa
         assert Reason.GENERATION not in {verdict for _, verdict in account.intents}
 
 
+class Manager:
+    """Listens as systemd does: at once, so that nothing told is lost however late a test looks."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._heard: Queue[dict[str, str]] = Queue()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while words := self._socket.recv(4096):
+            self._heard.put(dict(line.split("=", 1) for line in words.decode().splitlines()))
+
+    def hear(self, key: str) -> dict[str, str]:
+        """The next that is told with this key."""
+        while True:
+            heard = self._heard.get(timeout=PATIENCE_S)
+            if key in heard:
+                return heard
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
+        self._thread.join()
+        self._socket.close()
+
+
 def test_systemd_hears_the_whole_life_and_actors_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    manager.settimeout(60)
-    manager.bind(str(tmp_path / "notify"))
+    manager = Manager(tmp_path / "notify")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "600000")
-    heard: list[dict[str, str]] = []
-
-    def hear(key: str) -> dict[str, str]:
-        while True:
-            heard.append(dict(line.split("=", 1) for line in manager.recv(4096).decode().splitlines()))
-            if key in heard[-1]:
-                return heard[-1]
-
+    hear = manager.hear
     config, _ = synthetic(tmp_path)
-    with engine(tmp_path, config=config) as probe:
-        probe.wait_running()
-        hear("READY")
-        symbols = sorted(row.symbol for row in read_account(probe).instruments.values())
-        probe.signal(signal.SIGTERM)
-        assert probe.wait_ended() == 0
-        hear("STOPPING")
+    symbols = ["BTCUSDT", "ETHUSDT", "SYM000USDT", "SYM001USDT"]  # the synthetic market's first four
     many = [
         strategy(f"s{n}", "Stamping", "lots = 1", str(symbols[n : n + 2]).replace("'", '"')) for n in range(3)
     ]
@@ -395,17 +415,22 @@ def test_systemd_hears_the_whole_life_and_actors_are_listed(
     with engine(tmp_path, config=config) as run:
         assert hear("READY")["STATUS"].startswith("running default")
         assert hear("WATCHDOG") == {"WATCHDOG": "1"}
-        rows = orjson.loads(run.verb("actors", "--json").stdout)
+
+        def listed() -> list[dict[str, Any]] | None:
+            rows: list[dict[str, Any]] = orjson.loads(run.verb("actors", "--json").stdout)
+            # One that had to wait for a processor is STALLED for a moment.
+            return rows if all(row["state"] == "RUNNING" for row in rows) else None
+
+        rows = until(listed, "all actors run")
         assert [r["name"] for r in rows if r["worker"] == "trade"] == ["gateway", "maker", "s0", "s1", "s2"]
         assert len({r["actor_id"] for r in rows}) == len(rows) == 9
         for row in rows:
-            assert row["state"] == "RUNNING"
             assert row["pid"] > 0
             assert row["heartbeat_age_ms"] is not None
         ids = {r["name"]: r["actor_id"] for r in rows}
 
         def traded() -> dict[int, set[str]]:
-            account = read_account(run, 2)
+            account = read_account(run)
             by_actor: dict[int, set[str]] = {}
             for intent, _ in account.intents:
                 if intent.kind == IntentKind.NEW:

@@ -23,7 +23,7 @@ from shm.metrics import Metrics
 from shm.ring import BroadcastRing
 from shm.segment import RunName
 from shm.spsc import SpscRing
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, until
+from tests.kit.engine_run import COMMAND, PATIENCE_S, ROOT, EngineRun, engine, until
 from tools.attach import find_run
 from tools.outside.actors import ActorReader, ActorRow
 from tools.outside.follow import RunFollower
@@ -33,7 +33,7 @@ from tools.outside.view import ReadOnlySegments
 from tools.outside.workers import Machine
 from tools.verbs import actors as verb_actors
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
 
 LEAVE_OTHER_SCREEN = b"\x1b[?1049l"
 SHOW_CURSOR = b"\x1b[?25h"
@@ -43,7 +43,7 @@ SHOW_CURSOR = b"\x1b[?25h"
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineRun]:
     with engine(tmp_path_factory.mktemp("outside")) as made:
         made.wait_running()
-        until(lambda: made.status()["progress"]["books"].get("LIVE") == 4, "all books are LIVE")
+        until(lambda: made.live() == 4, "all books are LIVE")
         yield made
 
 
@@ -145,7 +145,7 @@ def test_a_viewer_killed_while_it_looks_and_one_attached_all_the_time_change_not
         for victim in victims:
             victim.kill()
     for victim in victims:
-        assert victim.wait(10) == -signal.SIGKILL
+        assert victim.wait(PATIENCE_S) == -signal.SIGKILL
         if victim.stdout is not None:
             victim.stdout.close()
     trades_on(run)
@@ -233,7 +233,7 @@ def terminals(run: EngineRun) -> Iterator[list[Terminal]]:
     yield made
     for terminal in made:
         terminal.process.kill()
-        terminal.process.wait(10)
+        terminal.process.wait(PATIENCE_S)
         os.close(terminal.end)
 
 
@@ -271,7 +271,7 @@ def test_a_long_table_scrolls(run: EngineRun) -> None:
         assert terminal.wait_ended() == 0
     finally:
         terminal.process.kill()
-        terminal.process.wait(10)
+        terminal.process.wait(PATIENCE_S)
         os.close(terminal.end)
 
 
@@ -290,7 +290,7 @@ def test_a_script_is_told_that_the_engine_has_ended(run: EngineRun, tmp_path: Pa
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
         assert all(orjson.loads(line)["rings"] for line in lines)
-    assert watching.wait(30) == 1
+    assert watching.wait(PATIENCE_S) == 1
     assert errors.read_text() == f"ringlane: the engine {run.name} (epoch 1) has ended\n"
     look = session.look()
     assert look.ended

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.kit.engine_run import ROOT, engine, synthetic
+from tests.kit.engine_run import ROOT, engine, synthetic, until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_the_strategy_of_the_readme_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,8 +22,10 @@ def test_the_strategy_of_the_readme_trades(tmp_path: Path, monkeypatch: pytest.M
     config = config.replace('kind = "market_maker"', 'kind = "follow:Follow"').replace(
         "priority = 1", 'priority = 1\ndepth_stream = "depth@0ms"'
     )
-    with engine(tmp_path, "--duration", "4", config=config) as run:
+    with engine(tmp_path, config=config) as run:
         run.wait_running()
+        until(lambda: run.counters()["orders.new"], "it orders")
+        run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
         report = run.report()
         assert report["orders"]["actor_errors"] == 0, report["faults"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.kit.engine_run import engine, until
+from tests.kit.engine_run import PATIENT, engine, until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
 
 CAPTURE = """
 name = "{name}"
 [engine]
 placement = "default"
+{patient}
 [venues.recorded]
 adapter = "binance_usdm"
 priority = 1
@@ -48,23 +50,20 @@ def test_recorded_frames_over_tls_become_fills(tmp_path: Path, market_data: Path
     name = f"real{os.getpid()}"
     config = CAPTURE.format(
         name=name,
+        patient=PATIENT,
         btc=market_data / "binance" / "usdm_btcusdt_20240808.gz",
         eth=market_data / "binance" / "usdm_ethusdt_20240808.gz",
     )
     with engine(tmp_path, config=config) as run:
         run.wait_running()
-
-        def progress() -> dict[str, object]:
-            found: dict[str, object] = run.status().get("progress", {})
-            return found
-
-        until(lambda: progress().get("books") == {"LIVE": 2}, "both books proven LIVE", 60)
-        until(lambda: int(str(progress().get("fills", 0))) > 0, "a fill on real frames", 60)
-        run.process.terminate()
+        until(lambda: run.live() == 2, "both books proven LIVE")
+        until(lambda: run.counters()["fills"] > 0, "a fill on real frames")
+        until(lambda: run.counters()["feed.trades"] > 100, "trades of the capture are published")
+        run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
         report = run.report()
         assert report["market"]["gaps"] == 0
         assert report["market"]["rejected_frames"] == 0
-        assert report["market"]["trades"] > 100
+        assert report["market"]["trades"] > 100, "the report has what was counted before it"
         assert report["orders"]["fills"] > 0
         run.assert_nothing_left()

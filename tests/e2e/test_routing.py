@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.kit.engine_run import engine
+from tests.kit.engine_run import PATIENT, PATIENT_SENTINEL, EngineRun, engine, until
 
 VENUES = ("binance_usdm", "okx", "bybit_linear")
-CONFIG = """
+CONFIG = (
+    """
+name = "{name}"
+[engine]
+{patient}
 [run]
 seed = 5
 {venues}
@@ -25,6 +31,8 @@ correlation_step_ms = 200
 [orders]
 mode = "{mode}"
 """
+    + PATIENT_SENTINEL
+)
 
 
 def text(mode: str) -> str:
@@ -33,13 +41,24 @@ def text(mode: str) -> str:
         f'[venues.v{i}]\nadapter = "{adapter}"\n[venues.v{i}.simulated]\ninstruments = 1\nrate = 100.0'
         for i, adapter in enumerate(VENUES)
     )
-    return CONFIG.format(venues=venues, mode=mode)
+    return CONFIG.format(name=f"routing{os.getpid()}", patient=PATIENT, venues=venues, mode=mode)
+
+
+def samples(run: EngineRun) -> int:
+    notes = run.status().get("notes", {}).get("correlation", {})
+    return int(notes.get("gateway", {}).get("samples", 0))
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(400)
 def test_routes_fill_at_simulated_venues_and_the_report_says_what_they_came_to(tmp_path: Path) -> None:
-    with engine(tmp_path, "--duration", "8", config=text("venue")) as run:
-        assert run.process.wait(60) == 0, run.text()
+    with engine(tmp_path, config=text("venue")) as run:
+        run.wait_running()
+        # A route is a few orders, and each of those of a large one is filled at several levels.
+        until(lambda: run.counters()["orders.filled"] > 30, "routes fill")
+        until(lambda: samples(run) > 10, "correlations are sampled")
+        run.signal(signal.SIGTERM)
+        assert run.wait_ended() == 0, run.text()
     report = orjson.loads((tmp_path / "report" / "report.json").read_bytes())
     told = report["notes"]["routing"]["routed"]
     assert len(told["decisions"]) > 3

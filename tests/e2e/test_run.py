@@ -6,25 +6,47 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun, engine, synthetic, until
+from engine.errors import ControlError
+from engine.run_file import running as find_runs
+from tests.kit.account import read_account
+from tests.kit.engine_run import COMMAND, PATIENCE_S, ROOT, EngineRun, engine, synthetic, until
+from tools.attach import ask
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
+
+
+def updates(run: EngineRun) -> int:
+    counted = run.counters()
+    return sum(counted[f"feed.{kind}"] for kind in ("books", "trades", "bbos"))
+
+
+def filled(run: EngineRun) -> set[str]:
+    """Instruments that had a fill."""
+    return set(read_account(run).holdings)
 
 
 def test_a_run_trades_reports_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with engine(tmp_path, "--duration", "5") as run:
+    with engine(tmp_path) as run:
         run.wait_running()
+        until(lambda: run.live() == 4, "all books are LIVE")
+        until(lambda: updates(run) > 1000, "a thousand updates are published")
+        until(lambda: len(filled(run)) == 4, "a fill on every instrument")
+        run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
         report = run.report()
+        assert report["run"]["ended"] == "SIGTERM"
         assert report["market"]["updates"] > 1000
         assert report["market"]["lapped"] == 0
         assert report["market"]["gaps"] == 0
-        assert report["market"]["books_by_state"] == {"LIVE": 4}
+        assert sum(report["market"]["books_by_state"].values()) == 4
         assert report["orders"]["new"] > 0
         assert report["orders"]["fills"] > 0
         assert report["faults"] == []
@@ -32,6 +54,7 @@ def test_a_run_trades_reports_and_leaves_nothing_behind(tmp_path: Path) -> None:
         for hop in ("hop.decode_ns", "hop.ring_ns", "hop.gate_ns", "tick_to_trade_ns"):
             row = report["latency"][hop]
             assert 0 < row["latency_ns_p50"] <= row["latency_ns_p99"] <= row["latency_ns_max"]
+        assert len(report["positions"]) == 4
         for row in report["positions"]:
             assert row["fills"] > 0
         text = run.text()
@@ -41,41 +64,31 @@ def test_a_run_trades_reports_and_leaves_nothing_behind(tmp_path: Path) -> None:
         run.assert_nothing_left()
 
 
-def test_ctrl_c_cancels_stops_and_still_reports(tmp_path: Path) -> None:
-    with engine(tmp_path) as run:
-        run.wait_running()
-        until(lambda: run.verb("status", "--json").stdout, "status answers")
-        run.signal(signal.SIGINT)
-        assert run.wait_ended() == 0, run.text()
-        assert run.report()["run"]["ended"] == "SIGINT"
-        assert "Traceback" not in run.text()
-        run.assert_nothing_left()
-
-
-def test_the_spread_placement_trades_too(tmp_path: Path) -> None:
-    with engine(tmp_path, "--duration", "4", placement="spread") as run:
-        run.wait_running()
-        assert run.wait_ended() == 0, run.text()
-        report = run.report()
-        assert report["orders"]["new"] > 0
-        roles = {w["role"] for w in report["workers"]}
-        assert {"strategy", "gateway", "feed"} <= {
-            r.split("_")[-1] if r.startswith("order") else r for r in roles
-        }
-        run.assert_nothing_left()
-
-
 def test_two_engines_run_side_by_side_on_one_state_root(tmp_path: Path) -> None:
     state = tmp_path / "state"
     runs = []
     for i in (1, 2):
         folder = tmp_path / str(i)
         folder.mkdir()
-        argv = [*COMMAND, "run", "--duration", "4", "--state", str(state), "--report", str(folder)]
+        argv = [*COMMAND, "run", "--state", str(state), "--report", str(folder)]
         runs.append(
             subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         )
-    texts = [run.communicate(timeout=90)[0] for run in runs]
+
+    def trading() -> set[str]:
+        found = set()
+        for note in find_runs(state):
+            with suppress(ControlError):  # it only begins
+                status: Any = ask(note, "status", PATIENCE_S)
+                found |= {note.instance} if status["progress"]["orders"] else set()
+        return found
+
+    try:
+        until(lambda: len(trading()) == 2, "both order at the same time")
+    finally:
+        for run in runs:
+            run.terminate()
+    texts = [run.communicate(timeout=PATIENCE_S)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], texts
     reports = [orjson.loads((tmp_path / str(i) / "report.json").read_bytes()) for i in (1, 2)]
     names = {r["run"]["instance"] for r in reports}
@@ -89,56 +102,71 @@ def test_two_engines_run_side_by_side_on_one_state_root(tmp_path: Path) -> None:
 def test_killing_the_supervisor_ends_everything_and_the_next_start_clears_up(tmp_path: Path) -> None:
     with engine(tmp_path) as run:
         run.wait_running()
-        until(lambda: run.verb("status", "--json").stdout, "status answers")
         run.signal(signal.SIGKILL)
-        run.process.wait(timeout=10)
-        until(lambda: not run.living(), "children gone after the supervisor was killed", 5.0)
+        run.process.wait(timeout=PATIENCE_S)
+        until(lambda: not run.living(), "children gone after the supervisor was killed")
         assert run.segments(), "SIGKILL leaves the segments; the next start must clear them"
-        again = EngineRun(tmp_path, run.config.read_text(), "--duration", "2", name=run.name)
+        again = EngineRun(tmp_path, run.config.read_text(), "--duration", "1", name=run.name)
         try:
-            status = again.wait_running()
-            assert status["epoch"] == 2
             assert again.wait_ended() == 0, again.text()
             report = again.report()
+            assert report["run"]["epoch"] == 2
+            assert report["run"]["ended"] == "duration of 1 s"
             assert any("cleared segment" in line for line in report["events"])
             again.assert_nothing_left()
         finally:
             again.close()
 
 
-def test_a_second_engine_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    with engine(tmp_path) as run:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineRun]:
+    """One engine for the tests that leave it as it is; the last of them ends it."""
+    with engine(tmp_path_factory.mktemp("shared")) as run:
         run.wait_running()
-        done = subprocess.run(
-            [*COMMAND, "run", str(run.config), "--state", str(run.state)],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert done.returncode in (1, 2)
-        assert f"instance '{run.name}' is already running (pid {run.process.pid})" in done.stderr
-        assert "Traceback" not in done.stderr
-        assert run.status()["phase"] == "running"
+        yield run
 
 
-def test_reload_swaps_a_generation_and_a_bad_file_changes_nothing(tmp_path: Path) -> None:
-    with engine(tmp_path) as run:
-        run.wait_running()
-        good = run.config.read_text()
-        run.config.write_text(good.replace("burst = 500", "burst = 400"))
-        assert "2" in run.verb("reload").stdout
-        assert {w["generation"] for w in run.status()["workers"]} == {2}
-        run.config.write_text(good.replace("burst = 500", "brust = 500"))
-        refused = run.verb("reload", ok=False)
-        assert refused.returncode != 0
-        assert "brust" in refused.stderr
-        assert "burst" in refused.stderr
-        assert run.status()["generation"] == 2
-        run.config.write_text(good)
-        run.signal(signal.SIGHUP)
-        until(lambda: run.status().get("generation") == 3, "SIGHUP made generation 3")
-        (tmp_path / "report" / "report.json").unlink(missing_ok=True)
-        run.signal(signal.SIGUSR1)
-        until(lambda: (tmp_path / "report" / "report.json").exists(), "SIGUSR1 wrote a report")
-        assert run.report()["run"]["generation"] == 3
+def test_a_second_engine_of_the_same_name_is_refused(shared: EngineRun) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", str(shared.config), "--state", str(shared.state)],
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert f"instance '{shared.name}' is already running (pid {shared.process.pid})" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert shared.status()["phase"] == "running"
+
+
+def test_reload_swaps_a_generation_and_a_bad_file_changes_nothing(shared: EngineRun) -> None:
+    good = shared.config.read_text()
+    first = int(shared.status()["generation"])
+    shared.config.write_text(good.replace("burst = 500", "burst = 400"))
+    assert f"{first + 1}" in shared.verb("reload").stdout
+    assert {w["generation"] for w in shared.status()["workers"]} == {first + 1}
+    shared.config.write_text(good.replace("burst = 500", "brust = 500"))
+    refused = shared.verb("reload", ok=False)
+    assert refused.returncode != 0
+    assert "brust" in refused.stderr
+    assert "burst" in refused.stderr
+    assert shared.status()["generation"] == first + 1
+    shared.config.write_text(good)
+    shared.signal(signal.SIGHUP)
+    until(lambda: shared.status().get("generation") == first + 2, "SIGHUP made one more generation")
+    report = shared.folder / "report" / "report.json"
+    report.unlink(missing_ok=True)
+    shared.signal(signal.SIGUSR1)
+    until(report.exists, "SIGUSR1 wrote a report")
+    assert shared.report()["run"]["generation"] == first + 2
+
+
+# The last of those that share: it ends the engine.
+def test_ctrl_c_cancels_stops_and_still_reports(shared: EngineRun) -> None:
+    assert orjson.loads(shared.verb("status", "--json").stdout)["instance"] == shared.name
+    shared.signal(signal.SIGINT)
+    assert shared.wait_ended() == 0, shared.text()
+    assert shared.report()["run"]["ended"] == "SIGINT"
+    assert "Traceback" not in shared.text()
+    shared.assert_nothing_left()
 
 
 def test_halt_stops_trading_even_when_the_supervisor_hangs(tmp_path: Path) -> None:
@@ -181,7 +209,7 @@ def test_a_wrong_config_is_one_precise_error(
     for verb in ("check", "run"):
         extra = ["--state", str(tmp_path / "state")] if verb == "run" else []
         done = subprocess.run(
-            [*COMMAND, verb, str(path), *extra], cwd=ROOT, capture_output=True, text=True, timeout=60
+            [*COMMAND, verb, str(path), *extra], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
         )
         assert done.returncode == 2, done.stdout + done.stderr
         for word in words:
@@ -199,7 +227,7 @@ def test_a_port_in_use_is_one_precise_error_and_leaves_nothing(tmp_path: Path) -
         path.write_text(text.replace("instruments = 4", f"instruments = 4\nport = {port}"))
         done = subprocess.run(
             [*COMMAND, "run", str(path), "--state", str(tmp_path / "state")],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
     assert done.returncode == 1, done.stdout + done.stderr
     assert f"{port}" in done.stderr

@@ -7,8 +7,9 @@ import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,49 @@ from shm.enums import SegmentKind
 from shm.metrics import Metrics
 from shm.segment import RunName, Segment
 from tests.e2e.test_venue_orders import trading
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun, until
+from tests.kit.engine_run import COMMAND, PATIENCE_S, ROOT, EngineRun, until
 from tests.kit.trading_venue import TradingVenue, trading_venue
 from tools.attach import find_run
 from tools.cli import main
 
+pytestmark = pytest.mark.timeout(400)
 VENUE = ("--instruments", "2", "--rate", "300", "--seed", "7", "--limits", "100")
 SENTINEL = "rl:sentinel"
+#: After how long a gateway is taken for lost; the next where one was that only waited for a processor.
+STALLS_MS = (2_000, 10_000, 50_000)
 
 
 @contextmanager
 def scene(
     folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "", adapter: str = "binance_usdm"
 ) -> Iterator[tuple[TradingVenue, EngineRun]]:
-    """An engine that trades, and a manual order beside its own."""
-    monkeypatch.setattr("tests.e2e.test_venue_orders.CONFIG", config_with(more))
-    with trading_venue(adapter, *VENUE) as at, trading(folder, monkeypatch, at, f"se{os.getpid()}") as run:
-        until(lambda: len(open_orders(at)) >= 2, "the engine has orders")
-        run.remember()
-        yield at, run
+    """An engine that trades at a venue that outlives it."""
+    for stall_ms in STALLS_MS:
+        place = folder / f"stall{stall_ms}"
+        place.mkdir()
+        monkeypatch.setattr("tests.e2e.test_venue_orders.CONFIG", config_with(stall_ms, more))
+        with ExitStack() as stack:
+            at = stack.enter_context(trading_venue(adapter, *VENUE))
+            run = stack.enter_context(trading(place, monkeypatch, at, f"se{os.getpid()}"))
+            told = until(partial(begun, at, run), "the engine has orders")
+            if told is True:
+                run.remember()
+                yield at, run
+                return
+            print(f"at {stall_ms} ms: {told}")  # noqa: T201
+    raise AssertionError("an engine that nobody stopped was taken for lost, however long it was waited for")
 
 
-def config_with(more: str) -> str:
+def begun(at: TradingVenue, run: EngineRun) -> list[dict[str, Any]] | bool:
+    """Whether it has orders; or what the sentinel did, for which there was no reason yet."""
+    return audit(run) or len(open_orders(at)) >= 2
+
+
+def config_with(stall_ms: int, more: str) -> str:
     from tests.e2e.test_venue_orders import CONFIG
 
-    return CONFIG.partition("[sentinel]")[0] + more
+    limits = f"stall_ms = {stall_ms}\nrestart_s = 60.0\nsupervisor_s = 60.0\n"
+    return f"{CONFIG.partition('[sentinel]')[0]}[sentinel]\n{limits}{more}"
 
 
 def open_orders(at: TradingVenue) -> list[dict[str, Any]]:
@@ -55,7 +74,9 @@ def open_orders(at: TradingVenue) -> list[dict[str, Any]]:
 
 def place_by_hand(at: TradingVenue) -> int:
     """A resting order far from the market, as somebody in a browser would place it."""
-    own = next(row for row in open_orders(at) if row["side"] == "buy")
+    own = until(
+        lambda: next((row for row in open_orders(at) if row["side"] == "buy"), None), "an order to buy rests"
+    )
     price = Decimal(own["price"])
     step = Decimal(1).scaleb(int(price.as_tuple().exponent) + 2)  # a multiple of every tick there is
     below = price * 98 // 100 // step * step
@@ -147,15 +168,15 @@ def test_of_an_engine_that_hangs_nothing_rests_and_it_wakes_up_halted_until_clea
 def test_an_ordered_stop_lets_the_sentinel_go_and_leaves_manual_orders_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with scene(tmp_path, monkeypatch, "[sentinel]\ndead_man_s = 1.0\n") as (at, run):
+    with scene(tmp_path, monkeypatch, "dead_man_s = 4.0\n") as (at, run):
         by_hand = place_by_hand(at)
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0, run.text()
         assert [row["order_id"] for row in open_orders(at)] == [by_hand]
         assert audit(run) == []
-        # The timer that the sentinel kept setting would fire within a second from here.
+        # The timer that the sentinel kept setting would fire within four seconds from here.
         done_ms = max(row["updated_ms"] for row in at.ask("/sim/orders"))
-        until(lambda: at.ask("/fapi/v1/time")["serverTime"] > done_ms + 1_500, "the timer's time is over")
+        until(lambda: at.ask("/fapi/v1/time")["serverTime"] > done_ms + 4_500, "the timer's time is over")
         assert [row["order_id"] for row in open_orders(at)] == [by_hand]
 
 
@@ -164,14 +185,14 @@ def test_an_ordered_stop_lets_the_sentinel_go_and_leaves_manual_orders_alone(
 def test_killed_but_for_the_sentinel_an_engine_leaves_nothing_at_the_venue_and_the_sentinel_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str
 ) -> None:
-    with scene(tmp_path, monkeypatch, "[sentinel]\nflatten = true\n", adapter) as (at, run):
+    with scene(tmp_path, monkeypatch, "flatten = true\n", adapter) as (at, run):
         place_by_hand(at)
-        until(lambda: positions(at), "a position", 60.0)
+        until(lambda: positions(at), "a position")
         sentinel, others = processes(run)
         send(others, signal.SIGKILL)
         until(lambda: not open_orders(at), "nothing rests")
         until(lambda: not positions(at), "all is flat")
-        gone, _ = psutil.wait_procs([sentinel], timeout=15)
+        gone, _ = psutil.wait_procs([sentinel], timeout=PATIENCE_S)
         assert gone == [sentinel]
         done = [entry for entry in audit(run) if entry["event"] == "withdrawn"]
         assert done[-1]["why"] == "the supervisor is gone"
@@ -183,7 +204,7 @@ def test_killed_but_for_the_sentinel_an_engine_leaves_nothing_at_the_venue_and_t
 def test_without_a_sentinel_the_venues_timer_cancels_and_the_engine_opens_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with scene(tmp_path, monkeypatch, "[sentinel]\ndead_man_s = 1.0\n") as (at, run):
+    with scene(tmp_path, monkeypatch, "dead_man_s = 2.0\n") as (at, run):
         sentinel, _ = processes(run)
         until(lambda: timers_set(run) >= 3, "its timers are set")
         fired = at.ask("/sim/statistics")["dead_men_fired"]
@@ -213,7 +234,7 @@ def test_halt_cancels_by_itself_when_engine_and_sentinel_are_dead(
         sentinel, others = processes(run)
         send([sentinel, *others], signal.SIGSTOP)
         send([sentinel, *others], signal.SIGKILL)
-        psutil.wait_procs([sentinel, *others], timeout=15)
+        psutil.wait_procs([sentinel, *others], timeout=PATIENCE_S)
         assert open_orders(at)
         monkeypatch.delenv("RL_TEST_API_KEY")
         refused = run.verb("halt", ok=False)
@@ -239,7 +260,7 @@ def run_stop_post(run: EngineRun, **result: str) -> subprocess.CompletedProcess[
     arguments[at] = str(run.state)
     keys = {name: value for name, value in os.environ.items() if name.startswith("RL_TEST_")}
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
+        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"} | keys | result,
     )  # fmt: skip
 
@@ -254,7 +275,7 @@ def test_what_the_unit_runs_behind_a_killed_control_group_leaves_nothing_resting
         sentinel, others = processes(run)
         send([sentinel, *others], signal.SIGSTOP)
         send([sentinel, *others], signal.SIGKILL)
-        psutil.wait_procs([sentinel, *others], timeout=15)
+        psutil.wait_procs([sentinel, *others], timeout=PATIENCE_S)
         assert open_orders(at), "at least what was placed by hand; what the maker had may have filled"
         done = run_stop_post(run, SERVICE_RESULT=result, EXIT_CODE="killed", EXIT_STATUS="KILL")
         assert done.returncode == 0, done.stdout + done.stderr

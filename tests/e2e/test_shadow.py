@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from functools import partial
 from pathlib import Path
 
 import orjson
 import pytest
 from rich.console import Console
 
-from tests.kit.engine_run import engine
+from tests.kit.engine_run import PATIENT, PATIENT_SENTINEL, EngineRun, engine, until
 from tools.notes_view import note_parts
 
+#: So many say whether a rule is right; few leave it to chance.
+QUOTES = 400
 DELAY = "lognormal:250us:0.5"
 CONFIG = f"""
+name = "shadow{os.getpid()}"
+[engine]
+{PATIENT}
 [run]
 seed = 3
 [venues.sim]
@@ -38,9 +46,7 @@ burst = 200
 max_open_orders = 8
 [orders]
 mode = "venue"
-[sentinel]
-stall_ms = 2_000
-[shadow]
+{PATIENT_SENTINEL}[shadow]
 queue_model = "{{model}}"
 entry_latency = "{DELAY}"
 response_latency = "{DELAY}"
@@ -50,14 +56,22 @@ pnl_bps = 2.0
 """
 
 
+def enough(run: EngineRun) -> bool:
+    return run.counters()["shadow.quotes"] >= QUOTES
+
+
 @pytest.mark.prove
+@pytest.mark.timeout(600)
 def test_the_shadow_of_a_run_agrees_with_the_venue_and_another_rule_is_found_out(tmp_path: Path) -> None:
     found = {}
     for model in ("risk_averse", "no_queue"):
         folder = tmp_path / model
         folder.mkdir()
-        with engine(folder, "--duration", "12", config=CONFIG.format(model=model)) as run:
-            assert run.process.wait(60) == 0, run.text()
+        with engine(folder, config=CONFIG.format(model=model)) as run:
+            run.wait_running()
+            until(partial(enough, run), "quotes have ended in both worlds")
+            run.signal(signal.SIGTERM)
+            assert run.wait_ended() == 0, run.text()
         report = orjson.loads((folder / "report" / "report.json").read_bytes())
         found[model] = report["notes"]["shadow"]["shadow"]
         console = Console(width=200, record=True, file=(folder / "shown").open("w"))

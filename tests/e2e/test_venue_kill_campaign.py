@@ -62,7 +62,7 @@ def fight(
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(580)
+@pytest.mark.timeout(1500)
 def test_no_order_is_doubled_orphaned_or_dropped_while_processes_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +72,7 @@ def test_no_order_is_doubled_orphaned_or_dropped_while_processes_are_killed(
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", VENUES)
 def test_whatever_the_venue_does_to_orders_both_views_are_equal_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -104,7 +104,7 @@ def test_whatever_the_venue_does_to_orders_both_views_are_equal_in_the_end(
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_venue_that_dies_and_forgets_everything_is_believed_and_never_guessed_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,8 +121,12 @@ def test_a_venue_that_dies_and_forgets_everything_is_believed_and_never_guessed_
         venue.kill()
         campaign.is_forgotten = True
         campaign.poll(lambda: campaign.account()["states"][venue.name] == "CONNECTING", "its end is noticed")
-        before = read_ours(campaign.engine, epoch)
-        assert before.open and before.unknown == set(before.open), "no order is held for certain any more"
+        before = campaign.poll(
+            lambda: (
+                (ours := read_ours(campaign.engine, epoch)).open and ours.unknown == set(ours.open) and ours
+            ),
+            "no order is held for certain any more",
+        )
         held = dict(before.positions)
         # It tries again and again; no number of failures makes an answer.
         refusing = Refusing(int(venue.ports[1]))

@@ -13,14 +13,16 @@ import orjson
 import pytest
 
 from tests.kit.account import journal_folder
-from tests.kit.engine_run import COMMAND, RISK, ROOT, EngineRun, engine, until
+from tests.kit.engine_run import COMMAND, PATIENT, RISK, ROOT, EngineRun, engine, until
 from tools.verbs.books import begin_books
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(500)
 
 CONFIG = (
     """
 name = "{name}"
+[engine]
+{patient}
 [venues.v]
 adapter = "{adapter}"
 websocket_url = "{ws}"
@@ -70,14 +72,16 @@ class Books:
 def test_books_come_and_go_with_the_venues_list_its_word_and_an_operators_hand(
     adapter: str, tmp_path: Path
 ) -> None:
-    argv = [*COMMAND, "venue", adapter, "--instruments", "3", "--rate", "600", "--start", "immediately"]
-    argv += ["--list-after", "8", "--delist-after", "12", "--relist-after", "18"]
+    argv = [*COMMAND, "venue", adapter, "--instruments", "3", "--rate", "600", "--start", "subscribed"]
+    argv += ["--list-after", "6", "--delist-after", "12", "--relist-after", "20"]
     venue = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE)
     try:
         assert venue.stdout is not None
         ready: dict[str, Any] = orjson.loads(venue.stdout.readline())
         name = f"life{os.getpid()}"
-        config = CONFIG.format(name=name, adapter=adapter, ws=ready["ws"], rest=ready["rest"])
+        config = CONFIG.format(
+            name=name, patient=PATIENT, adapter=adapter, ws=ready["ws"], rest=ready["rest"]
+        )
         with engine(tmp_path, config=config) as run:
             run.wait_running()
             _follow(run, Books(run), ready, adapter)
@@ -94,10 +98,16 @@ def quoted(run: EngineRun) -> set[str]:
 
 
 def _follow(run: EngineRun, books: Books, ready: dict[str, Any], adapter: str) -> None:
-    until(lambda: books.states().count("LIVE") == 4, "the new listing has a LIVE book too")
-    until(lambda: len(quoted(run)) == 4, "the maker quotes it as well")
+    # By what is told: where everything takes long, four books may not be LIVE before one of them ends.
+    until(lambda: "is listed: its book begins" in run.events(), "the new listing is taken up")
     until(lambda: ("DESYNC", "DELISTED") in books.now().values(), "the delisted one's book has ended")
-    until(lambda: books.states().count("LIVE") == 4, "it came back by itself")
+    for text in ("is delisted: its book ended", "is listed again"):
+        until(lambda t=text: t in run.events(), text)  # type: ignore[misc]
+    until(
+        lambda: books.states().count("LIVE") == 4,
+        "the new listing has a LIVE book, and what came back has one",
+    )
+    until(lambda: len(quoted(run)) == 4, "the maker quotes the new one as well")
     symbol = ready["symbols"][0]
     said = run.verb("books", "quarantine", symbol, "--reason", "looks odd").stdout
     assert f"v:{symbol} is in quarantine" in said
@@ -111,13 +121,11 @@ def _follow(run: EngineRun, books: Books, ready: dict[str, Any], adapter: str) -
     until(lambda: books.states().count("LIVE") == 4, "all are LIVE again")
     assert run.verb("books", "quarantine", "NOPE", ok=False).returncode == 1
     if adapter != "binance_usdm":  # it says nothing of that sort
-        script = b"now: maintenance seconds=3 cut=0"
+        script = b"now: maintenance seconds=6 cut=0"
         request = urllib.request.Request(f"{ready['rest']}/ringlane/faults", data=script, method="POST")
         urllib.request.urlopen(request).read()
         until(lambda: set(books.now().values()) == {("STALE", "MAINTENANCE")}, "no book of it is LIVE")
         until(lambda: run.status()["venues_closed"] == ["v"], "status says why")
         until(lambda: books.states().count("LIVE") == 4, "its word has opened it")
         until(lambda: run.status()["venues_closed"] == [], "and that it is over")
-    events = "\n".join(run.status()["events"])
-    for text in ("is listed: its book begins", "is delisted: its book ended", "is listed again", "looks odd"):
-        assert text in events
+    assert "looks odd" in run.events()

@@ -15,14 +15,27 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.kit.engine_run import COMMAND, RISK, ROOT, EngineRun, engine, until
+from tests.kit.engine_run import (
+    COMMAND,
+    PATIENCE_S,
+    PATIENT,
+    PATIENT_SENTINEL,
+    RISK,
+    ROOT,
+    EngineRun,
+    engine,
+    until,
+)
 from tests.kit.trading_venue import SECRETS, TradingVenue, trading_venue
 
 VENUE = "binance_usdm"
+pytestmark = pytest.mark.timeout(400)
 
 CONFIG = (
     """
 name = "{name}"
+[engine]
+{patient}
 [run]
 seed = 7
 [venues.one]
@@ -48,6 +61,7 @@ instruments = "all"
     + """[orders]
 mode = "venue"
 """
+    + PATIENT_SENTINEL
 )
 
 
@@ -76,6 +90,7 @@ def trading(
     trade = at.ready["trading"]
     text = CONFIG.format(
         name=name,
+        patient=PATIENT,
         adapter=at.ready["venue"],
         ws=at.ready["ws"],
         rest=at.ready["rest"],
@@ -131,7 +146,17 @@ def fills(at: TradingVenue) -> int:
 def trade_on(at: TradingVenue, count: int) -> None:
     """Wait for that many more fills."""
     wanted = fills(at) + count
-    until(lambda: fills(at) >= wanted, f"{count} more fills", 60.0)
+    until(lambda: fills(at) >= wanted, f"{count} more fills")
+
+
+def rotated(run: EngineRun) -> None:
+    """Wait until a private stream and an order socket were replaced."""
+
+    def both() -> bool:
+        counted = run.counters()
+        return all(counted[f"orders.session_{name}"] for name in ("rotations", "order_rotations"))
+
+    until(both, "both sockets were replaced")
 
 
 def is_back(run: EngineRun, pid: int) -> bool:
@@ -144,6 +169,7 @@ def test_a_market_maker_trades_at_the_venue_and_leaves_its_books_as_it_says(
     with trading_venue(VENUE, "--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100") as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
             until(lambda: fills(at) >= 10, "ten fills")
+            rotated(run)
             report = stop(run)
         assert report["orders"]["fills"] == fills(at)
         assert_same_books(report, at)
@@ -156,7 +182,7 @@ def test_a_market_maker_trades_at_the_venue_and_leaves_its_books_as_it_says(
             content = path.read_bytes()
             assert not any(secret in content for secret in hidden), path
         check = [*COMMAND, "check", str(run.config)]
-        dump = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
+        dump = subprocess.run(check, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S).stdout
         assert "RL_TEST_API_KEY" in dump and not any(secret.decode() in dump for secret in hidden)
 
 
@@ -169,6 +195,7 @@ def test_the_other_venues_keep_the_same_books(
     with trading_venue(adapter, *options) as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
             trade_on(at, 20)
+            rotated(run)
             report = stop(run)
         assert report["orders"]["fills"] == fills(at)
         assert_same_books(report, at)
@@ -212,7 +239,7 @@ def test_a_venue_that_loses_repeats_and_drops_costs_nothing_but_time(
         str(faults),
     ) as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
-            until(lambda: len(at.ask("/sim/orders")) >= 130, "all faults were met", 120.0)
+            until(lambda: len(at.ask("/sim/orders")) >= 130, "all faults were met")
             trade_on(at, 10)
             report = stop(run)
         assert_same_books(report, at)

@@ -12,14 +12,16 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.kit.engine_run import RISK, EngineRun, engine, until
+from tests.kit.engine_run import PATIENT, PATIENT_SENTINEL, RISK, EngineRun, engine, until
 from tests.kit.trading_venue import SECRETS, TradingVenue, trading_venue
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(400)
 
 CONFIG = (
     """
 name = "{name}"
+[engine]
+{patient}
 [run]
 seed = 7
 [venues.one]
@@ -45,6 +47,7 @@ instruments = "all"
     + """[orders]
 mode = "venue"
 """
+    + PATIENT_SENTINEL
 )
 SYMBOLS: dict[str, Callable[[str], str]] = {
     "okx": lambda name: name.replace("-PERP", "-SWAP"),
@@ -68,7 +71,7 @@ def trading(
     monkeypatch.setenv("RL_TEST_SECRET", at.keys["secret"])
     monkeypatch.setenv("RL_TEST_PASSPHRASE", at.keys["passphrase"])
     text = CONFIG.format(
-        name=name, adapter=at.name, ready=at.ready, trading=at.ready["trading"],
+        name=name, patient=PATIENT, adapter=at.name, ready=at.ready, trading=at.ready["trading"],
         symbols=orjson.dumps(at.ready["symbols"]).decode(),
         ca=f'ca_file = "{at.ready["ca"]}"' if at.ready["ca"] else "",
         passphrase='passphrase = { env = "RL_TEST_PASSPHRASE" }' if at.name == "okx" else "",
@@ -130,7 +133,7 @@ def test_its_books_are_the_venues_whatever_goes_wrong_with_orders(
     options = ["--instruments", "3", "--rate", "1000", "--seed", "7", "--limits", "100", "--faults", TROUBLE]
     with trading_venue(adapter, *options) as at:
         with trading(tmp_path, monkeypatch, at, f"v{os.getpid()}") as run:
-            until(lambda: len(at.ask("/sim/orders")) >= 60, "sixty orders", 90.0)
+            until(lambda: len(at.ask("/sim/orders")) >= 60, "sixty orders")
             report = stop(run)
         assert report["orders"]["fills"] == len(at.ask("/sim/fills")) > 0
         assert_same_books(report, at)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -18,6 +19,8 @@ from tests.engine.test_supervisor import Engine, engine, until
 from tools.cli import VERBS, main
 from tools.verbs.check import to_toml
 from tools.verbs.run import load
+
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_no_verb_prints_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,26 +98,37 @@ def test_nothing_runs(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == f"ringlane: error: no engine runs under {tmp_path}\n"
 
 
-def verb(one: Engine, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "tools.cli", *arguments, "--state", str(one.folder)],
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-    )
+class Verbs:
+    """Verbs of the command in this process, against one engine: (code, output, errors)."""
+
+    def __init__(self, one: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+        self._one, self._capsys = one, capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self._capsys.readouterr()
+        code = main([*arguments, "--state", str(self._one.folder)])
+        return (code, *self._capsys.readouterr())
+
+    def told(self, *arguments: str) -> Any:
+        """The JSON of a verb that succeeds."""
+        code, output, errors = self(*arguments, "--json")
+        assert code == 0, errors
+        return orjson.loads(output)
 
 
-def test_verbs_on_a_running_engine(tmp_path: Path) -> None:
+def test_verbs_on_a_running_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with engine(tmp_path) as one:
         one.wait_up()
-        shown = verb(one, "status")
+        argv = [sys.executable, "-P", "-m", "tools.cli", "status", "--state", str(one.folder)]
+        shown = subprocess.run(argv, env=child_environment(), capture_output=True, text=True)
         assert shown.returncode == 0
         assert "housekeeping" in shown.stdout
         assert "venue-sim" in shown.stdout
-        data = orjson.loads(verb(one, "status", "--json").stdout)
-        assert data["answers"]
+        verb = Verbs(one, capsys)
+        # A verb that asks waits a second or two for its answer, and goes without it then.
+        data = until(lambda: (said := verb.told("status"))["answers"] and said)
         assert data["instance"] == one.name
-        rows = orjson.loads(verb(one, "actors", "--json").stdout)
+        rows = until(lambda: (said := verb.told("actors"))[0]["name"] and said)
         assert [(r["name"], r["role"], r["worker"]) for r in rows] == [
             ("reference", "reference", "housekeeping"),
             ("journal", "journal_keeper", "housekeeping"),
@@ -123,25 +137,28 @@ def test_verbs_on_a_running_engine(tmp_path: Path) -> None:
             ("gateway", "order_gateway", "gateway"),
             ("one", "fake_kind", "strategy"),
         ]
-        assert "gateway" in verb(one, "actors").stdout
+        assert "gateway" in verb("actors")[1]
         one.config.write_text(one.config.read_text().replace("edge = 1", "edge = 2"))
-        assert "generation 2 is in force" in verb(one, "reload").stdout
-        wrong = verb(one, "status", "--name", "nobody")
-        assert wrong.returncode == 1
-        assert f"no engine of name nobody runs under {tmp_path} (running: {one.name})" in wrong.stderr
-        halted = orjson.loads(verb(one, "halt", "--json").stdout)
-        assert halted == {"instance": one.name, "trading_state": "HALTED", "supervisor_answers": True}
+        assert "generation 2 is in force" in verb("reload")[1]
+        code, _, errors = verb("status", "--name", "nobody")
+        assert code == 1
+        assert f"no engine of name nobody runs under {tmp_path} (running: {one.name})" in errors
+        halted = {"instance": one.name, "trading_state": "HALTED", "supervisor_answers": True}
+        until(lambda: verb.told("halt") == halted)
         assert one.stop() == 0
 
 
-def test_halt_and_status_work_while_the_supervisor_hangs(tmp_path: Path) -> None:
+def test_halt_and_status_work_while_the_supervisor_hangs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with engine(tmp_path) as one:
         one.wait_up()
+        verb = Verbs(one, capsys)
         os.kill(one.process.pid, signal.SIGSTOP)
-        halted = verb(one, "halt")
-        assert halted.returncode == 0
-        assert "HALTED (written to shared memory; the supervisor does not answer)" in halted.stdout
-        data = orjson.loads(verb(one, "status", "--json").stdout)
+        code, output, _ = verb("halt")
+        assert code == 0
+        assert "HALTED (written to shared memory; the supervisor does not answer)" in output
+        data = verb.told("status")
         assert not data["answers"]
         assert data["trading_state"] == "HALTED"
         assert [w["name"] for w in data["workers"]] == ["housekeeping", "feed", "gateway", "strategy"]

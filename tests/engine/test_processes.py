@@ -158,7 +158,7 @@ def test_command_is_ready_when_it_says_so(tmp_path: Path) -> None:
         async with stage(tmp_path) as s:
             code = "import os, sys, signal; os.write(int(sys.argv[1]), b'hello\\n'); signal.pause()"
             spec = CommandSpec("one", (*PYTHON, code, "{ready_fd}"))
-            assert await spawn_command(s.child, spec, s.spawner, 30) == b"hello"
+            assert await spawn_command(s.child, spec, s.spawner, 100) == b"hello"
             # A group of its own: Ctrl-C on our terminal does not reach it.
             assert os.getpgid(s.child.pid) == s.child.pid
 
@@ -170,7 +170,7 @@ def test_command_that_fails_is_told_with_its_log(tmp_path: Path) -> None:
         async with stage(tmp_path) as s:
             spec = CommandSpec("one", (*PYTHON, "raise SystemExit('port 1 is taken')"))
             with pytest.raises(StartError, match=r"(?s)one did not come up \(exit code 1\).*port 1 is taken"):
-                await spawn_command(s.child, spec, s.spawner, 30)
+                await spawn_command(s.child, spec, s.spawner, 100)
 
     on_loop(work)
 
@@ -189,7 +189,7 @@ def test_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     async def work() -> None:
         async with stage(tmp_path) as s:
             with pytest.raises(StartError, match=r"(?s)exit code 127.*/no/such: No such file"):
-                await spawn_command(s.child, CommandSpec("one", ("/no/such",)), s.spawner, 30)
+                await spawn_command(s.child, CommandSpec("one", ("/no/such",)), s.spawner, 100)
 
     on_loop(work)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.test_supervisor import CONFIG, Engine, engine, processes_of, until
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(300)]
 TEXT = CONFIG.replace("[machine]", "[orders]\nstandby = true\n[machine]")
 
 

@@ -28,6 +28,8 @@ from tests.kit.feed_kit import instrument, trade_frame
 
 AGE = 20
 HUGE = 1 << 60
+#: A signal that strikes inside a task ends that task and nobody else: a thread ends a test that hangs.
+pytestmark = pytest.mark.timeout(120, method="thread")
 
 
 class NaiveHold:

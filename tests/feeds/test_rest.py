@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -130,14 +131,13 @@ def test_no_answer_is_an_error_that_names_the_address() -> None:
 
 def test_a_refused_connection_is_an_error_that_names_the_address() -> None:
     async def run() -> None:
-        server = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        server.close()
-        await server.wait_closed()
-        client = RestClient(f"http://127.0.0.1:{port}", now_ns=lambda: 0)
-        with pytest.raises(TransportError, match=f"127.0.0.1:{port}/x"):
-            await client.send("GET", "/x")
-        await client.close()
+        with socket.socket() as bound:  # nobody listens, and nobody else can
+            bound.bind(("127.0.0.1", 0))
+            port = bound.getsockname()[1]
+            client = RestClient(f"http://127.0.0.1:{port}", now_ns=lambda: 0)
+            with pytest.raises(TransportError, match=f"127.0.0.1:{port}/x"):
+                await client.send("GET", "/x")
+            await client.close()
 
     asyncio.run(run())
 

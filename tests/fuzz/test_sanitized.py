@@ -26,14 +26,14 @@ def run_piece(package: Path, venue: str, count: int, seed: int) -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("venue", VENUES)
 def test_damaged_frames_are_safe_and_mean_the_same(package: Path, venue: str) -> None:
     run_piece(package, venue, 200_000, 2)
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_read_behind_a_frame_is_seen(package: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(package, broken, symlinks=True)

@@ -44,8 +44,7 @@ class Campaign:
         self.random = random.Random(seed)
         self.seed = seed
         self.folder = folder
-        text, self.name = synthetic(folder, placement="spread")
-        self.text = text.replace("[engine]", "[engine]\nrestart_intensity = 1000000", 1)
+        self.text, self.name = synthetic(folder, placement="spread")
         self.kills: dict[str, int] = {}
         self.epochs: list[int] = []
         self.torn: dict[int, bool] = {}  # epochs whose supervisor was killed: was all well then?
@@ -76,12 +75,9 @@ class Campaign:
             books = status.get("progress", {}).get("books", {})
             return running and books.get("LIVE", 0) == BOOKS
 
-        until(well, f"all run and all books are LIVE again (seed {self.seed}, {self.kills})", 60.0)
-        before = self.fills()
-        until(lambda: self.fills() > before, f"it trades again (seed {self.seed}, {self.kills})", 60.0)
-
-    def fills(self) -> int:
-        return int(self.run.status().get("progress", {}).get("fills", 0))
+        until(well, f"all run and all books are LIVE again (seed {self.seed}, {self.kills})")
+        before = self.run.fills()
+        until(lambda: self.run.fills() > before, f"it trades again (seed {self.seed}, {self.kills})")
 
     def kill_workers(self) -> None:
         """SIGKILL one worker, now and then two at once, at a moment that has nothing to do with theirs."""
@@ -104,7 +100,7 @@ class Campaign:
             rows = {w["name"]: w for w in self.workers()}
             return bool(rows) and all(rows[n]["incarnation"] > before[n]["incarnation"] for n in hit)
 
-        until(back, f"{hit} come back with a new incarnation (seed {self.seed})", 60.0)
+        until(back, f"{hit} come back with a new incarnation (seed {self.seed})")
 
     def kill_supervisor(self) -> None:
         """SIGKILL the supervisor: everybody leaves, segments stay and are of this run; then start again."""
@@ -115,9 +111,7 @@ class Campaign:
         self.run.signal(signal.SIGKILL)
         self.run.wait_ended()
         self.kills["supervisor"] = self.kills.get("supervisor", 0) + 1
-        until(
-            lambda: not session_processes(self.run.process.pid), "all workers follow their supervisor", 30.0
-        )
+        until(lambda: not session_processes(self.run.process.pid), "all workers follow their supervisor")
         mine = f"ringlane.{self.name}.{epoch}."
         left = self.run.segments()
         assert left and all(name.startswith(mine) for name in left), left
@@ -131,7 +125,7 @@ class Campaign:
         until(lambda: not self.orders_of_the_dead(), f"orders of the dead are canceled (seed {self.seed})")
         self.run.signal(signal.SIGTERM)
         assert self.run.wait_ended() == 0, self.run.text()
-        until(lambda: not session_processes(self.run.process.pid), "every process is gone", 10.0)
+        until(lambda: not session_processes(self.run.process.pid), "every process is gone")
         assert self.run.segments() == []
         assert self.run.sockets() == []
         for epoch in self.epochs:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,34 @@ import orjson
 import psutil
 
 from engine.errors import ControlError
+from profiles.report import merge_counters
+from shm.enums import SegmentKind
+from shm.errors import ShmError
+from shm.metrics import Metrics
+from shm.segment import RunName
 from tools.attach import ask, find_run
+from tools.outside.view import ReadOnlySegments
 
 COMMAND = [sys.executable, "-P", "-c", "import sys; from tools.cli import main; sys.exit(main())"]
 ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
+#: How long to wait for what must come; a watchdog for machines of any speed, not an expectation.
+PATIENCE_S = 120.0
+
+#: Of [engine]: on a machine where everything takes long, nobody is given up or replaced because of that.
+PATIENT = """
+start_timeout_s = 120.0
+shutdown_s = 60.0
+stall_restart_s = 0.0
+restart_intensity = 1_000
+"""
+#: The same of [sentinel]: a worker that waits for a processor is not taken for lost.
+PATIENT_SENTINEL = """
+[sentinel]
+stall_ms = 20_000
+restart_s = 60.0
+supervisor_s = 60.0
+"""
 
 #: Limits that an engine at simulated prices trades within.
 RISK = """
@@ -32,6 +56,7 @@ max_exposure = 2_000_000
 orders_per_s = 2_000
 burst = 500
 max_open_orders = 8
+max_intent_age_ms = 5_000
 """
 
 SYNTHETIC = (
@@ -39,6 +64,9 @@ SYNTHETIC = (
 name = "{name}"
 [engine]
 placement = "{placement}"
+"""
+    + PATIENT
+    + """
 [run]
 seed = 7
 [venues.sim]
@@ -63,16 +91,20 @@ taker_fee_bps = 5.0
 )
 
 
-def until(condition: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    """Wait for a condition, looking every few milliseconds; a watchdog, not an assertion of speed."""
-    give_up = time.monotonic() + timeout_s
+def until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Wait for a condition; a watchdog, not an assertion of speed.
+
+    It looks often at first and seldom later: each look costs the machine what the engine needs.
+    """
+    give_up, pause_s = time.monotonic() + timeout_s, 0.005
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > give_up:
             raise AssertionError(f"never happened in {timeout_s:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        pause_s = min(1.2 * pause_s, 0.05)
 
 
 class EngineRun:
@@ -114,7 +146,7 @@ class EngineRun:
         named = ["--name", self.name] if self.name else []
         done = subprocess.run(
             [*COMMAND, *arguments, *named, "--state", str(self.state)],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         if ok:
             assert done.returncode == 0, done.stdout + done.stderr
@@ -123,9 +155,40 @@ class EngineRun:
     def status(self) -> dict[str, Any]:
         """What the control socket answers, {} while there is nothing to ask."""
         try:
-            return dict(ask(find_run(self.name or None, self.state), "status", 5.0))
+            return dict(ask(find_run(self.name or None, self.state), "status", PATIENCE_S))
         except (ControlError, OSError):
             return {}
+
+    def counters(self) -> Counter[str]:
+        """What all workers have counted up to now, added up as the report does; a look from outside."""
+        try:
+            note = find_run(self.name or None, self.state)
+            segments = ReadOnlySegments(RunName(note.instance, note.epoch))
+            try:
+                faces = [
+                    Metrics.attach(segments.open(short, SegmentKind.METRICS).payload)
+                    for short in segments.names()
+                    if short.startswith("metrics.")
+                ]
+                found = Counter(merge_counters(faces))
+                del faces
+            finally:
+                segments.close()
+        except (ControlError, ShmError):
+            return Counter()
+        return found
+
+    def live(self) -> int:
+        """How many books are LIVE."""
+        return int(self.status().get("progress", {}).get("books", {}).get("LIVE", 0))
+
+    def fills(self) -> int:
+        """How many fills are booked."""
+        return int(self.status().get("progress", {}).get("fills", 0))
+
+    def events(self) -> str:
+        """What has happened, a line each."""
+        return "\n".join(self.status().get("events", ()))
 
     def wait_running(self) -> dict[str, Any]:
         """Wait until every worker is up; returns the status."""
@@ -137,7 +200,7 @@ class EngineRun:
             now = self.status()
             return now if now.get("phase") == "running" else None
 
-        status: dict[str, Any] = until(up, "the engine is running", 60.0)
+        status: dict[str, Any] = until(up, "the engine is running")
         self.remember()
         return status
 
@@ -153,7 +216,7 @@ class EngineRun:
         found = [row for row in rows if row["name"] == name]
         return found[0] if found else {}
 
-    def wait_ended(self, timeout_s: float = 60.0) -> int:
+    def wait_ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for the engine's end; returns its exit code."""
         return self.process.wait(timeout=timeout_s)
 
@@ -175,7 +238,7 @@ class EngineRun:
 
     def assert_nothing_left(self) -> None:
         """No process, segment or socket of this run exists any more."""
-        until(lambda: not self.living(), "every process of the run is gone", 10.0)
+        until(lambda: not self.living(), "every process of the run is gone")
         assert self.segments() == []
         assert self.sockets() == []
 
@@ -185,7 +248,7 @@ class EngineRun:
         for process in self.family.values():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE_S)
 
 
 def synthetic(

@@ -114,10 +114,11 @@ class Telling(Base):
         if record.instrument_id in self.quoted:
             return
         self.quoted.add(record.instrument_id)
-        ask = record.ask_price_units
+        row = self.instruments[record.instrument_id]
+        dear = record.ask_price_units + FAR * row.tick_size  # filled also if the market has gone on meanwhile
         units = self.units(record)
         self.context.new_order(
-            record.instrument_id, Side.BUY, ask, units, time_in_force=2
+            record.instrument_id, Side.BUY, dear, units, time_in_force=2
         )  # so that something is held
         self.bid_far_away(record)
 

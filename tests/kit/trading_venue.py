@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from tests.kit.engine_run import ROOT
+from tests.kit.engine_run import PATIENCE_S, ROOT
 
 SECRETS = ("api_key", "secret", "passphrase")
 
@@ -43,7 +43,7 @@ class Refusing:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE_S)
 
 
 class TradingVenue:
@@ -86,12 +86,12 @@ class TradingVenue:
     def kill(self) -> None:
         """SIGKILL: connections end, and everything it knew is gone."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE_S)
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=PATIENCE_S)
 
     @property
     def ports(self) -> tuple[str, ...]:
@@ -129,7 +129,7 @@ class TradingVenue:
         with urllib.request.urlopen(
             f"{self.ready['rest']}{path}",
             data=data,
-            timeout=10,
+            timeout=PATIENCE_S,
             context=ssl.create_default_context(cafile=ca) if ca else None,
         ) as reply:
             return orjson.loads(reply.read())

@@ -25,7 +25,7 @@ from shm.journal_reader import read_journal
 from shm.records import ReportRecord
 from tests.kit.account import REFUSALS, journal_folder
 from tests.kit.campaign import session_of, session_processes
-from tests.kit.engine_run import COMMAND, ROOT, EngineRun
+from tests.kit.engine_run import COMMAND, PATIENCE_S, PATIENT, ROOT, EngineRun, until
 from tests.kit.trading_venue import TradingVenue
 
 VENUES = ("binance_usdm", "okx", "bybit_linear")
@@ -35,7 +35,6 @@ SYMBOLS = {
     "bybit_linear": ["BTCUSDT", "ETHUSDT", "SOLUSDT"],
 }
 INSTRUMENTS = {"binance_usdm": 3, "okx": 4, "bybit_linear": 3}
-AGREE_S = 60.0
 EPOCH_SHIFT, EPOCH_MASK = 46, (1 << 18) - 1  # where a client order id says its epoch (`exec.order`)
 LOOK_S = 0.1
 
@@ -43,7 +42,7 @@ HEAD = """
 name = "{name}"
 [engine]
 placement = "spread"
-restart_intensity = 1000000
+{patient}
 [run]
 seed = {seed}
 [risk]
@@ -320,7 +319,7 @@ class VenueCampaign:
             raise
 
     def _config(self, seed: int, pace_ms: int) -> str:
-        parts = [HEAD.format(name=self.name, seed=seed & 0xFFFF)]
+        parts = [HEAD.format(name=self.name, patient=PATIENT, seed=seed & 0xFFFF)]
         parts += [venue.section(SYMBOLS[venue.name]) for venue in self.venues]
         parts += [
             STRATEGY.format(name=f"brawl-{v.name.split('_')[0]}", venue=v.name, hold=self.hold, pace=pace_ms)
@@ -339,7 +338,7 @@ class VenueCampaign:
         assert self.run is not None
         return self.run
 
-    def poll(self, condition: Any, what: str, timeout_s: float = AGREE_S) -> Any:
+    def poll(self, condition: Any, what: str, timeout_s: float = PATIENCE_S) -> Any:
         """Wait for a condition; looks seldom, because each look costs the machine what the engine needs."""
         give_up = time.monotonic() + timeout_s
         while True:
@@ -393,7 +392,9 @@ class VenueCampaign:
     # ---- what is done to it ---------------------------------------------------------------------
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        return {row["name"]: row for row in self.engine.status().get("workers", [])}
+        """Its rows by name; a supervisor that is too busy to answer in time is asked again."""
+        rows = self.poll(lambda: self.engine.status().get("workers"), "the supervisor tells its workers")
+        return {row["name"]: row for row in rows}
 
     def victim(self, rows: Iterable[str]) -> str:
         """The gateway every second time, else any."""
@@ -448,10 +449,8 @@ class VenueCampaign:
         self.engine.signal(signal.SIGKILL)
         self.engine.wait_ended()
         self.tally.kills["supervisor"] += 1
-        give_up = time.monotonic() + 30.0
-        while session_processes(self.engine.process.pid):
-            assert time.monotonic() < give_up, "workers follow their supervisor"
-            time.sleep(LOOK_S)
+        session = self.engine.process.pid
+        until(lambda: not session_processes(session), "workers follow their supervisor")
         self.add_up(self.epochs[-1])
         started_ns = time.monotonic_ns()
         self._start()
@@ -577,7 +576,7 @@ class VenueCampaign:
         self.check_history()
         verified = subprocess.run(
             [*COMMAND, "journal", "verify", str(journal_folder(self.engine))],
-            cwd=ROOT, capture_output=True, text=True, timeout=120,
+            cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S,
         )  # fmt: skip
         assert verified.returncode == 0, verified.stdout + verified.stderr
         for venue in self.venues:
@@ -591,7 +590,7 @@ class VenueCampaign:
             for pid in session_processes(self.run.process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            self.run.process.wait(timeout=20)
+            self.run.process.wait(timeout=PATIENCE_S)
         for venue in self.venues:
             venue.close()
         for leftover in Path("/dev/shm").glob(f"ringlane.{self.name}.*"):

@@ -21,7 +21,7 @@ import pytest
 HERE = Path(__file__).parent
 MEMORY_MB = 1900
 
-pytestmark = [pytest.mark.prove, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.prove, pytest.mark.timeout(900)]
 
 #: Kind of damage: what the failed assertion looks like (spin prints it as the C expression it made of it).
 KINDS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from actors.persistence.store import StoreError
 from tools.bench.valkey import ValkeyProcess
 
 S = 1_000_000_000
+#: Of a server that answers, however little of a core it gets.
+PATIENT_S = 60.0
 
 
 @pytest.fixture
@@ -35,16 +38,24 @@ def books(version: int, count: int = 3) -> list[Snapshot]:
     return [Snapshot(f"book:v:S{i}", {"bid": str(version), "n": i}, version) for i in range(count)]
 
 
+async def written(mirror: Mirror, snapshots: list[Snapshot], now_ns: int) -> None:
+    """Write, again and again where the server got no core in time."""
+    while True:
+        with contextlib.suppress(StoreError):
+            await mirror.write(snapshots, now_ns)
+            return
+
+
 def test_newest_values_stand_under_keys_that_expire(valkey: ValkeyProcess, tmp_path: Path) -> None:
     async def run() -> None:
-        mirror = Mirror(address(tmp_path), "shop", expiry_s=10)
+        mirror = Mirror(address(tmp_path), "shop", expiry_s=1000, timeout_s=PATIENT_S)
         assert await mirror.write(books(1), 0) == 3
-        assert await mirror.write(books(1), S) == 0  # unchanged and fresh
-        assert await mirror.write([*books(1)[:2], books(2)[2]], 2 * S) == 1
-        assert await mirror.write(books(1), 6 * S) == 3  # changed back, and the others half expired
+        assert await mirror.write(books(1), 100 * S) == 0  # unchanged and fresh
+        assert await mirror.write([*books(1)[:2], books(2)[2]], 200 * S) == 1
+        assert await mirror.write(books(1), 600 * S) == 3  # changed back, and the others half expired
         assert await mirror.read("book:v:S2") == {"bid": "1", "n": 2}
         assert await mirror.read("book:v:none") is None
-        assert 0 < await mirror.client.ttl("ringlane:shop:book:v:S0") <= 10
+        assert 0 < await mirror.client.ttl("ringlane:shop:book:v:S0") <= 1000
         await mirror.close()
 
     uvloop.run(run())
@@ -54,7 +65,7 @@ def test_at_a_hundred_pairs_all_share_no_more_connections_than_the_pool_has(
     valkey: ValkeyProcess, tmp_path: Path
 ) -> None:
     async def run() -> None:
-        mirror = Mirror(address(tmp_path), "shop", pairs=100)
+        mirror = Mirror(address(tmp_path), "shop", pairs=100, timeout_s=PATIENT_S)
         await mirror.write(books(1, 100), 0)
         answers = await asyncio.gather(*(mirror.read(f"book:v:S{i % 100}") for i in range(500)))
         assert [answer["n"] for answer in answers] == [i % 100 for i in range(500)]
@@ -67,7 +78,7 @@ def test_at_a_hundred_pairs_all_share_no_more_connections_than_the_pool_has(
 
 def test_who_asks_in_one_turn_of_the_loop_shares_one_command(valkey: ValkeyProcess, tmp_path: Path) -> None:
     async def run() -> None:
-        mirror = Mirror(address(tmp_path), "shop")
+        mirror = Mirror(address(tmp_path), "shop", expiry_s=1000, timeout_s=PATIENT_S)
         await mirror.write(books(1, 100), 0)
         leaving = asyncio.ensure_future(mirror.read("book:v:S0"))
         asking = [asyncio.ensure_future(mirror.read(f"book:v:S{i}")) for i in (*range(100), 0, 200)]
@@ -86,7 +97,7 @@ def test_who_asks_in_one_turn_of_the_loop_shares_one_command(valkey: ValkeyProce
 
 def test_a_server_that_is_absent_or_restarted_gets_everything_newest_once_it_is_there(tmp_path: Path) -> None:
     async def run() -> None:
-        mirror = Mirror(address(tmp_path), "shop", timeout_s=1.0)
+        mirror = Mirror(address(tmp_path), "shop", timeout_s=PATIENT_S)
         with pytest.raises(StoreError, match="mirror: "):
             await mirror.write(books(1), 0)
         server = ValkeyProcess(str(tmp_path))
@@ -111,16 +122,18 @@ def test_a_server_that_does_not_answer_is_given_up_after_the_timeout(
 ) -> None:
     async def run() -> None:
         mirror = Mirror(address(tmp_path), "shop", timeout_s=0.1)
-        await mirror.write(books(1), 0)
+        await written(mirror, books(1), 0)
         valkey.process.send_signal(19)  # SIGSTOP
         try:
             with pytest.raises(StoreError):
                 await mirror.write(books(2), 1)
         finally:
             valkey.process.send_signal(18)
-        await mirror.write(books(2), 2)
-        assert await mirror.read("book:v:S0") == {"bid": "2", "n": 0}
+        await written(mirror, books(2), 2)
         await mirror.close()
+        patient = Mirror(address(tmp_path), "shop", timeout_s=PATIENT_S)
+        assert await patient.read("book:v:S0") == {"bid": "2", "n": 0}
+        await patient.close()
 
     uvloop.run(run())
 

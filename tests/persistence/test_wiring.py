@@ -31,6 +31,8 @@ from tests.kit.servers import PostgresServer
 from tools.bench.valkey import ValkeyProcess
 from tools.notes_view import store_parts
 
+#: Watchdog of a wait, shorter than that of the test.
+NEVER_S = 100.0
 MARKET = """
 [venues.sim]
 adapter = "binance_usdm"
@@ -139,8 +141,12 @@ def test_a_run_with_the_embedded_default_leaves_rows_equal_to_its_journal(tmp_pa
             await store.close()
             return count
 
-        until(lambda: store_file.exists() and uvloop.run(fills()) > 20, "fills are stored while it runs")
-        until(lambda: told(run.status()).get("rows", 0) > 20, "the status tells of it")
+        until(
+            lambda: store_file.exists() and uvloop.run(fills()) > 20,
+            "fills are stored while it runs",
+            NEVER_S,
+        )
+        until(lambda: told(run.status()).get("rows", 0) > 20, "the status tells of it", NEVER_S)
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0
         rows = journal_rows(run)
@@ -167,7 +173,10 @@ def test_what_a_strategys_orders_cost_is_stored_by_its_run(tmp_path: Path) -> No
             await store.close()
             return found
 
-        until(lambda: store_file.exists() and uvloop.run(count()) > 20, "slippage is stored while it runs")
+        until(
+            lambda: store_file.exists() and uvloop.run(count()) > 20,
+            "slippage is stored while it runs", NEVER_S,
+        )  # fmt: skip
         run.signal(signal.SIGTERM)
         assert run.wait_ended() == 0
         ((folder, number),) = measure_folders(run.state / run.name)
@@ -203,7 +212,10 @@ def test_a_run_goes_on_while_its_servers_are_killed_and_every_row_arrives_once(
                 valkey.process.kill()
                 valkey.process.wait()
                 for what in ("store", "mirror"):
-                    until(lambda w=what: told(run.status(), w).get("error"), f"{what}: the status says why")  # type: ignore[misc]
+                    until(
+                        lambda w=what: told(run.status(), w).get("error"),  # type: ignore[misc]
+                        f"{what}: the status says why", NEVER_S,
+                    )  # fmt: skip
                 server.start()
                 valkey = ValkeyProcess(str(scratch))
 
@@ -213,7 +225,9 @@ def test_a_run_goes_on_while_its_servers_are_killed_and_every_row_arrives_once(
                     await mirror.close()
                     return bool(status and status["books"]["LIVE"])
 
-                until(lambda: uvloop.run(mirrored()), "the mirror is filled again")
+                until(lambda: uvloop.run(mirrored()), "the mirror is filled again", NEVER_S)
+            for what in ("store", "mirror"):
+                until(lambda w=what: told(run.status(), w).get("error") == "", f"{what} is good", NEVER_S)  # type: ignore[misc]
             run.signal(signal.SIGTERM)
             assert run.wait_ended() == 0
             console = Console(file=StringIO(), width=200, record=True)  # what a person sees

@@ -75,7 +75,7 @@ def test_processes_that_append_at_once_make_one_chain(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     argv = [sys.executable, "-c", code, str(path)]
     writers = [subprocess.Popen([*argv, str(n)], cwd=root) for n in range(3)]
-    assert [writer.wait(30) for writer in writers] == [0, 0, 0]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
     found = list(read(path))
     for who in "012":
         assert [e.facts["i"] for e in found if e.facts["who"] == who] == list(range(20))

@@ -12,22 +12,24 @@ import pytest
 
 from shm.errors import InstanceError
 from shm.instance import Instance, default_state_root
-from shm.segment import RunName
+from shm.segment import PREFIX, RunName
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLDER = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
+import shm.instance
 from shm.instance import Instance
+shm.instance.PREFIX = sys.argv[3]
 i = Instance.open(Path(sys.argv[1]), sys.argv[2] or None)
 print(i.name, i.epoch, flush=True)
 sys.stdin.read()
 """
 
 
-def holder(root: Path, name: str = "") -> tuple[subprocess.Popen[str], str]:
+def holder(root: Path, name: str = "", prefix: str = PREFIX) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", HOLDER, str(root), name],
+        [sys.executable, "-P", "-c", HOLDER, str(root), name, prefix],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -69,13 +71,19 @@ def test_a_name_is_taken_across_state_roots(tmp_path: Path) -> None:
     Instance.open(tmp_path / "b", unique()).close()
 
 
-def test_without_a_name_the_first_free_default_is_taken(tmp_path: Path) -> None:
-    with Instance.open(tmp_path) as first, Instance.open(tmp_path) as second:
-        numbers = [int(i.name.removeprefix("default-")) for i in (first, second)]
-        assert numbers[0] < numbers[1]
-        process, line = holder(tmp_path)
+def test_without_a_name_the_first_free_default_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Apart from the engines of this machine, whose default names come and go.
+    prefix = f"ringlane-{unique()}"
+    monkeypatch.setattr("shm.instance.PREFIX", prefix)
+    with Instance.open(tmp_path) as first, Instance.open(tmp_path):
+        process, line = holder(tmp_path, prefix=prefix)
+        assert line == "default-3 1"
+        first.close()
+        with Instance.open(tmp_path) as again:
+            assert (again.name, again.epoch) == ("default-1", 2)
         process.communicate("")
-        assert int(line.split()[0].removeprefix("default-")) > numbers[1]
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "a.b", "-a", "a/b", "../x", "x" * 42, "ü"])

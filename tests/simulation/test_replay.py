@@ -47,7 +47,7 @@ def answer_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int 
     return dict(orjson.loads(capsys.readouterr().out))
 
 
-@pytest.mark.parametrize("name", [FOUR, BTC, ETH])
+@pytest.mark.parametrize("name", [FOUR, BTC, pytest.param(ETH, marks=pytest.mark.prove)])
 def test_final_books_equal_a_naive_rebuild_to_the_last_digit(
     name: str, market_data: Path, tmp_path: Path
 ) -> None:
@@ -247,19 +247,30 @@ ODD_FRAMES = [
 ]
 
 
+COUNTED = ("rejected", "unknown_symbols", "control", "snapshots_ignored", "duplicates")
+
+
+@pytest.fixture(scope="module")
+def clean(market_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], int]:
+    """Lines of a capture without instrument data, and how many of its frames are counted as odd."""
+    lines = lines_of(market_data / "binance" / BTC)[:3000]
+    file = write(tmp_path_factory.mktemp("clean") / "clean.txt", lines)
+    result = to_json(0, Replay(ReplaySettings(VENUE, (file,), strategy="")).run(), 0.0)
+    assert result["states"]["BTCUSDT"] == "LIVE"
+    return lines, sum(result["feed"][name] for name in COUNTED)
+
+
 @pytest.mark.parametrize("frame", ODD_FRAMES)
 def test_no_frame_of_any_shape_ends_a_replay(
-    market_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: bytes
+    clean: tuple[list[bytes], int], tmp_path: Path, capsys: pytest.CaptureFixture[str], frame: bytes
 ) -> None:
-    """In a capture without instrument data, so that the first pass sees it too."""
-    lines = lines_of(market_data / "binance" / BTC)[:3000]
+    """Without instrument data the first pass sees it too."""
+    lines, odd = clean
     stamp = lines[2000].split(b" ", 1)[0]
-    clean = answer_of(capsys, write(tmp_path / "clean.txt", lines), "--strategy", "none")
-    lines.insert(2000, stamp + b" " + frame)
-    answer = answer_of(capsys, write(tmp_path / "odd.txt", lines), "--strategy", "none")
-    assert answer["states"]["BTCUSDT"] == clean["states"]["BTCUSDT"] == "LIVE"
-    counts = ("rejected", "unknown_symbols", "control", "snapshots_ignored", "duplicates")
-    assert sum(answer["feed"][c] - clean["feed"][c] for c in counts) == 1, "never skipped silently"
+    target = write(tmp_path / "odd.txt", [*lines[:2000], stamp + b" " + frame, *lines[2000:]])
+    answer = answer_of(capsys, target, "--strategy", "none")
+    assert answer["states"]["BTCUSDT"] == "LIVE"
+    assert sum(answer["feed"][name] for name in COUNTED) == odd + 1, "never skipped silently"
 
 
 def test_a_capture_that_ends_inside_a_line_is_replayed_up_to_there(
@@ -376,9 +387,9 @@ def test_fills_repeat_for_a_capture_a_seed_and_a_queue_model_and_no_further(
         assert result.counters["fills"] > 0
         return result.digest, orjson.dumps(to_json(seed, result, 0.0))
 
-    assert run() == run()
-    assert run()[0] != run(2)[0]
-    assert run()[0] != run(1, {})[0]
+    one = run()
+    assert one == run()
+    assert one[0] not in (run(2)[0], run(1, {})[0])
 
 
 def test_an_order_fills_the_more_the_less_is_ahead_of_it(market_data: Path) -> None:

@@ -92,6 +92,8 @@ def subscribe_forever(run: RunName) -> None:
     while True:
         n, error = take(subscriber)
         taken += n
+        if not n:
+            os.sched_yield()
         if error:
             print("broken", error, flush=True)
             return
@@ -158,6 +160,7 @@ def store_forever(run: RunName) -> None:
         for i, row in enumerate(records(n, 64)):
             array.store(i % 2, row)
         n += 64
+        os.sched_yield()  # where both share a core, the reader looks between two values too
 
 
 def wait(parker: Parker, pending: object) -> None:

@@ -20,7 +20,7 @@ from shm.words import load_acquire, store_release
 from tests.kit.naive_rate import CountingVenue
 from tests.stress.rate_children import create, kill, start
 
-pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.stress
 
 ROUNDS = int(os.environ.get("RINGLANE_KILL_ROUNDS", "4"))
 PHASES = 16

@@ -129,7 +129,6 @@ def test_the_goal_compares_with_the_better_line() -> None:
 
 
 @pytest.mark.prove
-@pytest.mark.timeout(90)
 def test_two_real_lines_are_measured() -> None:
     document = orjson.loads(bench_lines(1, venues=["okx"], load=Load(seconds=1.0)).to_json())
     assert document["bench"] == "lines"

@@ -21,8 +21,10 @@ from tools.bench.ring.trial import Load, percentiles
 from tools.bench.sharing import bench_sharing
 from tools.cli import main
 
-TINY = Load(messages=100, warm_up=10, rate_per_s=5_000, bulk=0.005, limit_s=30)
-LATENCY_ONLY = Load(messages=100, warm_up=10, rate_per_s=5_000, bulk=0, limit_s=30)
+#: Watchdog of a trial, shorter than that of a test; a trial takes a second.
+LIMIT_S = 100
+TINY = Load(messages=100, warm_up=10, rate_per_s=5_000, bulk=0.005, limit_s=LIMIT_S)
+LATENCY_ONLY = Load(messages=100, warm_up=10, rate_per_s=5_000, bulk=0, limit_s=LIMIT_S)
 
 
 def traces() -> set[str]:
@@ -58,7 +60,7 @@ def test_every_message_of_a_contender_is_handled(kind: type[Contender]) -> None:
 def test_every_strategy_sees_every_update_of_a_shared_book(kind: type[Contender]) -> None:
     if kind.missing():
         pytest.skip(f"not installed: {', '.join(kind.missing())}")
-    measured = run_trial(kind, Load(messages=40, warm_up=5, rate_per_s=500, bulk=0, limit_s=30), 1)
+    measured = run_trial(kind, Load(messages=40, warm_up=5, rate_per_s=500, bulk=0, limit_s=LIMIT_S), 1)
     assert measured["read_ns_p50"] <= measured["read_ns_p99"]
     assert measured["connections"] == (0 if kind.name == "shared-book" else 2 * kind.fan_out + 1)
 
@@ -95,7 +97,7 @@ def test_a_peer_that_is_not_installed_is_named_and_left_out(monkeypatch: pytest.
 
 def test_sharing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    result = bench_sharing(1, hold_pm_qos=False, load=Load(40, 5, 500, 0, 30))
+    result = bench_sharing(1, hold_pm_qos=False, load=Load(40, 5, 500, 0, LIMIT_S))
     assert "ringlane[bench]" in result.absent["redis-per-strategy"]
     assert {r.name for r in result.results} == {"ringlane"}
 

@@ -26,8 +26,6 @@ CODE = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.cli import ma
 COMMAND = [sys.executable, "-P", "-c", CODE, "journal"]
 FILE_BYTES = 16384
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def trade(directory: Path, epoch: int, orders: int) -> Scene:
     """A run's journal with every kind of entry; left open."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from tests.tools.venue_kit import Listener, NaiveBook, connect, get, with_venue
 from tools.venues.errors import SettingsError
 from tools.venues.fanout import Outbox
 from tools.venues.faults import KINDS, FaultScriptError, When, parse_faults, read_faults
-from tools.venues.faults_desk import FAULTS_PATH
+from tools.venues.faults_desk import FAULTS_PATH, FaultDesk
 from tools.venues.faults_frames import Seen, frame_reader, join_frames, split_frames
 from tools.venues.run import VenueRun, VenueSettings
 from tools.venues.synthetic_source import SyntheticSettings
@@ -334,7 +336,7 @@ def test_maintenance_is_announced_closes_everything_and_lets_nobody_in() -> None
             b'{"op":"subscribe","args":[{"channel":"status"},{"channel":"books","instId":"BTC-USDT-SWAP"}]}'
         )
         await listener.until(lambda one: any(b'"update"' in frame for frame in one.frames))
-        status, _ = await post(run, b"now: maintenance seconds=60")
+        status, _ = await post(run, b"now: maintenance seconds=3600")
         assert status == 200
         await listener.until(lambda one: one.closed is not None)
         assert any(b"Trading system upgrade" in frame for frame in listener.frames)
@@ -353,12 +355,23 @@ def test_every_fault_of_the_vocabulary_can_be_written() -> None:
         assert parse_faults(f"at 1s: {what}", venue)[0].target is kind.target
 
 
-def test_a_storm_cuts_all_clients_as_often_as_told() -> None:
+def test_a_storm_cuts_all_clients_as_often_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    later: list[tuple[float, Callable[[], None]]] = []
+
+    def note(_: FaultDesk, seconds: float, what: Callable[..., None], *args: object) -> None:
+        later.append((seconds, partial(what, *args)))
+
     async def test(run: VenueRun) -> None:
         first, second = await listen(run), await listen(run)
+        monkeypatch.setattr(FaultDesk, "_later", note)
         await post(run, b"now: disconnect_storm cuts=2 pause=0.05")
         await asyncio.gather(*(one.until(lambda one: one.closed is not None) for one in (first, second)))
         third = await listen(run)
+        assert third.closed is None
+        ((pause_s, again),) = later
+        assert pause_s == 0.05
+        again()
+        assert len(later) == 1, "two cuts and no third"
         await third.until(lambda one: one.closed is not None)
         fourth = await listen(run)
         await fourth.until(lambda one: len(one.frames) > 20)

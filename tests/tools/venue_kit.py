@@ -14,6 +14,7 @@ import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from tools.venues.capture_source import CaptureSettings
+from tools.venues.protocol import VenueProtocol
 from tools.venues.run import VenueRun, VenueSettings
 from tools.venues.synthetic_source import SyntheticSettings
 
@@ -98,6 +99,12 @@ async def get(run: VenueRun, target: str, raw: bytes | None = None) -> tuple[int
     status, *lines = head.decode().split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     return int(status.split(" ")[1]), headers, body
+
+
+def serve_by(run: VenueRun, protocol: VenueProtocol) -> None:
+    """Let another protocol answer REST, such as one whose clock stands: its windows of limits never turn."""
+    protocol.source = run.source
+    run.protocol = protocol
 
 
 def with_venue(

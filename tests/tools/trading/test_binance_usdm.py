@@ -205,7 +205,7 @@ def test_signatures_times_and_keys_are_verified() -> None:
             ({**good, "apiKey": "f" * 64}, 401, -2015),
             ({**good, "apiKey": "?"}, 401, -2014),
             (client.signed({"symbol": "BTCUSDT", "timestamp": client.now_ms() - 6000}), 400, -1021),
-            (client.signed({"symbol": "BTCUSDT", "timestamp": client.now_ms() + 5000}), 400, -1021),
+            (client.signed({"symbol": "BTCUSDT", "timestamp": client.now_ms() + 60_000}), 400, -1021),
             (client.signed({"symbol": "BTCUSDT", "recvWindow": 60001}), 400, -1131),
         ):
             reply = await client.call({"id": "w", "method": "order.status", "params": wrong})
@@ -226,10 +226,12 @@ def test_signatures_times_and_keys_are_verified() -> None:
 def test_parameters_are_signed_in_the_order_sent_in_query_or_body() -> None:
     async def check(_run: VenueRun, client: RawClient) -> None:
         order = {**LIMIT_ORDER, "newClientOrderId": "a:b/c"}
-        for in_body in (False, True):
+        for placed, in_body in enumerate((False, True), 1):
             status, headers, body = await client.rest("POST", "/fapi/v1/order", order, in_body=in_body)
             assert (status, body.get("clientOrderId")) == (200, "a:b/c"), body
-            assert headers["x-mbx-order-count-10s"] == headers["x-mbx-order-count-1m"]
+            # Equal, unless a window of ten seconds turned over in between.
+            counts = [int(headers[f"x-mbx-order-count-{window}"]) for window in ("10s", "1m")]
+            assert 1 <= counts[0] <= counts[1] <= placed
             status, _, body = await client.rest(
                 "DELETE", "/fapi/v1/order", {"symbol": "BTCUSDT", "origClientOrderId": "a:b/c"}
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,16 @@ def serve(script: str, test: Callable[[VenueRun, RawClient], Awaitable[None]], *
         assert all(row["count"] for row in body["faults"]), body
 
     return with_venue(QUIET, check, **options)
+
+
+#: Longer than any stall: what waits for so long comes when a test lets that time pass.
+LONG_MS = 3_600_000
+
+
+def let_pass(run: VenueRun) -> None:
+    """Bring on whatever waits in the venue, as if its time had come."""
+    assert run.trading is not None
+    run.trading.desk.run(time.monotonic_ns() + 2 * LONG_MS * 1_000_000)
 
 
 async def is_unanswered(client: RawClient, number: str) -> bool:
@@ -82,9 +94,10 @@ def test_ack_after_fill_the_report_of_the_fill_overtakes_the_answer() -> None:
         number = client.send("order.place", {**ORDER, "price": f"{ask:.2f}", "newOrderRespType": "RESULT"})
         await client.events("ACCOUNT_UPDATE", 1)
         assert await is_unanswered(client, number)
+        let_pass(run)
         assert (await client.answer(number))["result"]["status"] == "FILLED"
 
-    serve("now: ack_after_fill ms=300", check)
+    serve(f"now: ack_after_fill ms={LONG_MS}", check)
 
 
 def test_ack_disconnect_the_order_stands_and_the_connection_is_gone() -> None:
@@ -126,9 +139,10 @@ def test_slow_cancel_lets_the_order_live_on_meanwhile() -> None:
         number = client.send("order.cancel", {"symbol": "BTCUSDT", "origClientOrderId": "x"})
         assert await is_unanswered(client, number)
         assert len(await truth(run, "orders?open=1")) == 1
+        let_pass(run)
         assert (await client.answer(number))["result"]["status"] == "CANCELED"
 
-    serve("now: slow_cancel ms=300", check)
+    serve(f"now: slow_cancel ms={LONG_MS}", check)
 
 
 def test_kill_in_batch_takes_the_first_orders_only_and_cuts() -> None:
@@ -167,7 +181,7 @@ def test_maintenance_closes_order_and_private_connections_and_rest() -> None:
             await one.until(lambda listener: listener.closed is not None)
         assert (await http(run, "GET", "/fapi/v1/openOrders"))[0] == 503
 
-    serve("now: maintenance seconds=30", check)
+    serve("now: maintenance seconds=3600", check)
 
 
 @pytest.mark.parametrize(
@@ -201,12 +215,28 @@ def test_a_venue_without_trading_refuses_faults_of_orders() -> None:
 def test_latencies_delay_requests_and_answers() -> None:
     async def check(run: VenueRun) -> None:
         client = await RawClient(run).open()
-        number = client.send("order.place", ORDER)
+        assert run.trading is not None
+        desk = run.trading.desk
+        desk.entry, desk.response = parse_latency("60s", "entry"), parse_latency("10ms", "response")
+        jobs, number = desk.jobs, client.send("order.place", ORDER)
+        while desk.jobs == jobs:
+            await asyncio.sleep(0)
         assert await truth(run, "orders") == []
+        let_pass(run)
         assert (await client.answer(number))["status"] == 200
         assert len(await truth(run, "orders")) == 1
 
-    with_venue(QUIET, check, trading=TradingSettings(entry_latency="150ms", response_latency="10ms"))
+    with_venue(QUIET, check)
+
+
+def test_an_answer_comes_by_itself_when_both_latencies_have_passed() -> None:
+    async def check(run: VenueRun) -> None:
+        client = await RawClient(run).open()
+        begin_ns = time.monotonic_ns()
+        await client.answer(client.send("order.place", ORDER))
+        assert time.monotonic_ns() - begin_ns >= 30_000_000
+
+    with_venue(QUIET, check, trading=TradingSettings(entry_latency="20ms", response_latency="10ms"))
 
 
 def test_messages_of_one_line_keep_their_order_whatever_the_delays() -> None:
