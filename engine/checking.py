@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from feeds.errors import VenueError
 from feeds.venues import get_adapter
 from risk.errors import LimitsError
 
+Mistake = tuple[Key, str]
+
 
 def expected_urls(venue: VenueConfig) -> VenueUrls:
     """Addresses that stand for those a simulated venue will have; its symbols are its own affair."""
@@ -34,12 +37,15 @@ def expected_urls(venue: VenueConfig) -> VenueUrls:
     return VenueUrls("ws://127.0.0.1", "http://127.0.0.1", None, symbols, orders)
 
 
-def check_config(config: Config, file: str = "") -> str:
+def check_config(
+    config: Config, file: str = "", beside: Callable[[Config], list[Mistake]] | None = None
+) -> str:
     """Build the topology of a configuration without starting it.
 
     Args:
         config: validated.
         file: name used in errors.
+        beside: finds what can be told only by programs that the engine starts and may not import.
 
     Returns:
         The placement it would have on this machine.
@@ -48,13 +54,15 @@ def check_config(config: Config, file: str = "") -> str:
         ConfigError: a file or adapter it names is not there, or a role is not known or refuses its settings.
         TopologyError: the graph can not run.
     """
-    missing: list[tuple[Key, str]] = [
+    missing: list[Mistake] = [
         (("venues", name, *key.split(".")), f"there is no file {path}")
         for name, venue in config.venues.items()
         for key, path in _files(venue)
         if not Path(path).is_file()
     ]
     missing += _unknown_names(config)
+    if beside is not None:
+        missing += beside(config)
     if missing:
         raise _config_error(file, missing)
     urls = {name: expected_urls(venue) for name, venue in config.venues.items()}
@@ -82,7 +90,7 @@ def check_settings(config: Config, file: str = "") -> None:
         (("strategies", i), s.kind, strategy_settings(config, s)) for i, s in enumerate(config.strategies)
     ]
     asked.append((("orders",), "order_gateway", gateway_settings(config)))
-    problems: list[tuple[Key, str]] = []
+    problems: list[Mistake] = []
     for key, role, settings in asked:
         try:
             check_role_settings(role_class(role), settings)
@@ -94,7 +102,7 @@ def check_settings(config: Config, file: str = "") -> None:
         raise _config_error(file, problems)
 
 
-def _config_error(file: str, problems: list[tuple[Key, str]]) -> ConfigError:
+def _config_error(file: str, problems: list[Mistake]) -> ConfigError:
     """Name the lines too, where the configuration comes from a file."""
     lines: dict[Key, int] = {}
     with suppress(OSError, UnicodeDecodeError):
@@ -103,9 +111,9 @@ def _config_error(file: str, problems: list[tuple[Key, str]]) -> ConfigError:
     return ConfigError(file or "configuration", found)
 
 
-def _unknown_names(config: Config) -> list[tuple[Key, str]]:
+def _unknown_names(config: Config) -> list[Mistake]:
     """Adapters and streams that there are not."""
-    problems: list[tuple[Key, str]] = []
+    problems: list[Mistake] = []
     for name, venue in config.venues.items():
         try:
             adapter = get_adapter(venue.adapter)

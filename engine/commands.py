@@ -21,7 +21,7 @@ from engine.errors import StartError
 from engine.placement import VENUE_NICE
 from engine.processes import Child
 from engine.topology import VenueUrls
-from engine.venue_config import SimulatedConfig, VenueConfig
+from engine.venue_config import TRADING_KEYS, SimulatedConfig, VenueConfig
 
 READY_FD = "{ready_fd}"
 READY_LINE_MAX = 1 << 20
@@ -76,27 +76,17 @@ def _source_options(simulated: SimulatedConfig) -> list[str]:
         options += ["--clients", str(simulated.clients)]
     if simulated.tls:
         options.append("--tls")
-    return options + _trading_options(simulated)
+    options += _trading_options(simulated)
+    return options if simulated.faults is None else [*options, f"--faults={simulated.faults}"]
 
 
 def _trading_options(simulated: SimulatedConfig) -> list[str]:
     if not simulated.trade:
         return ["--no-trade"]
     options = [] if simulated.rate_factor == 1.0 else ["--limits", str(simulated.rate_factor)]
-    for name in (
-        "balances",
-        "leverage",
-        "maker_fee",
-        "taker_fee",
-        "entry_latency",
-        "response_latency",
-        "faults",
-    ):
-        value = getattr(simulated, name)
-        if value is not None:
-            # one word: a value may begin with a minus
-            options.append(f"--{name.replace('_', '-')}={value}")
-    return options
+    given = ((key, getattr(simulated, key)) for key in TRADING_KEYS)
+    # one word each: a value may begin with a minus
+    return options + [f"--{key.replace('_', '-')}={value}" for key, value in given if value is not None]
 
 
 def _port(url: str) -> int:

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from engine.config_paths import resolve_paths
+from engine.config_words import REFERENCE, problem_texts
 from engine.errors import ConfigError, Problem
 from engine.fill_config import FillConfig
 from engine.sentinel_config import HaltConfig, SentinelConfig, sentinel_problems
@@ -23,9 +25,7 @@ from engine.shadow_config import ShadowConfig
 from engine.store_config import StoreConfig
 from engine.toml_lines import Key, dotted, find_line, key_lines
 from engine.venue_config import (
-    AccountConfig,
     Section,
-    SimulatedConfig,
     VenueConfig,
     missing_accounts,
 )
@@ -241,53 +241,23 @@ def parse_config(text: str, file: str, base: Path | None = None) -> Config:
         found = re.search(r"\(at line (\d+)", str(error))
         line = int(found[1]) if found else 0
         raise ConfigError(file, [Problem("", f"is not TOML: {error}", line)]) from error
+    if not data:
+        raise ConfigError(file, [Problem("", "is empty; expected at least one [venues.NAME] table")])
     lines = key_lines(text)
-    problems: list[Problem] = []
+    resolve_paths(data, base or Path.cwd())
+    told: dict[Key, str] = {}
     config: Config | None = None
     try:
-        _resolve_paths(data, base or Path.cwd())
         config = Config.model_validate(data)
     except ValidationError as error:
-        problems = _problems(error, data, lines)
-    problems += [Problem(dotted(k), text_, find_line(lines, k)) for k, text_ in _secrets(data, ())]
+        told = problem_texts(error, data, Config)
+    told |= _secrets(data, ())
+    problems = [Problem(dotted(k), text_, find_line(lines, k)) for k, text_ in told.items()]
     if config is not None:
         problems += [Problem(dotted(k), text_, find_line(lines, k)) for k, text_ in _references(config)]
     if problems or config is None:
         raise ConfigError(file, sorted(problems, key=lambda p: p.line))
     return config
-
-
-def _resolve_paths(data: dict[str, Any], base: Path) -> None:
-    """Make the paths of a file absolute, so that every process of the run reads the same files."""
-    venues = data.get("venues")
-    store = data.get("store")
-    for holder, key in _store_paths(store if isinstance(store, dict) else {}):
-        if isinstance(holder.get(key), str):
-            holder[key] = str(base / Path(holder[key]).expanduser())
-    for venue in venues.values() if isinstance(venues, dict) else ():
-        simulated = venue.get("simulated") if isinstance(venue, dict) else None
-        account = venue.get("account") if isinstance(venue, dict) else None
-        places = list(account.values()) if isinstance(account, dict) else []
-        for table, key in (
-            (venue, "ca_file"),
-            (simulated, "capture"),
-            *((place, "file") for place in places),
-        ):
-            if not isinstance(table, dict):
-                continue
-            value = table.get(key)
-            if isinstance(value, str):
-                table[key] = str(base / Path(value).expanduser())
-            elif isinstance(value, list):
-                table[key] = [str(base / Path(v).expanduser()) if isinstance(v, str) else v for v in value]
-
-
-def _store_paths(store: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-    """Where paths stand in `[store]`; an archive may be an address instead."""
-    found = [(place, "file") for place in (store.get("url"), store.get("mirror")) if isinstance(place, dict)]
-    if isinstance(store.get("archive"), str) and "://" not in store["archive"]:
-        found.append((store, "archive"))
-    return [(store, "path"), *found]
 
 
 def _references(config: Config) -> list[tuple[Key, str]]:
@@ -325,124 +295,19 @@ def _no_such(what: str, name: str, known: Mapping[str, object]) -> str:
     return f'no {what} "{name}"{hint}'
 
 
-def _secrets(value: object, key: Key) -> list[tuple[Key, str]]:
+def _secrets(value: object, key: Key) -> dict[Key, str]:
     """Places where a secret was written out instead of referred to."""
+    found: dict[Key, str] = {}
     if isinstance(value, dict):
-        found = []
         for name, item in value.items():
             if SECRET_WORD.search(str(name)) and isinstance(item, str):
-                found.append(
-                    (
-                        (*key, name),
-                        'a secret must not be in the file: give { env = "NAME" } or { file = "PATH" }',
-                    )
-                )
+                found[(*key, name)] = f"a secret must not be in the file: give {REFERENCE}"
             else:
-                found += _secrets(item, (*key, name))
-        return found
-    if isinstance(value, list):
-        return [f for i, item in enumerate(value) for f in _secrets(item, (*key, i))]
-    return []
-
-
-def _problems(error: ValidationError, data: object, lines: dict[Key, int]) -> list[Problem]:
-    found: dict[Key, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        key, hint = _real_key(detail["loc"], data)
-        found.setdefault(key, []).append(_describe(detail["type"], detail, key, hint))
-    return [
-        Problem(dotted(key), "; ".join(dict.fromkeys(texts)), find_line(lines, key))
-        for key, texts in found.items()
-    ]
-
-
-def _real_key(loc: tuple[int | str, ...], data: object) -> tuple[Key, str]:
-    """The part of a pydantic location that exists in the file; members of a union add names of their own.
-
-    Returns:
-        The key and the union member pydantic tried there, or an empty string.
-    """
-    key: Key = ()
-    value = data
-    for i, part in enumerate(loc):
-        if isinstance(value, dict):
-            if part in value:
-                value = value[part]
-            elif i < len(loc) - 1:
-                return key, str(part)
-            key += (part,)
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-            key += (part,)
-        else:
-            return key, str(part)
-    return key, ""
-
-
-def _describe(kind: str, detail: Any, key: Key, hint: str) -> str:
-    message = str(detail["msg"])
-    if kind == "extra_forbidden":
-        return _unknown_key(key)
-    if kind == "missing":
-        return "is missing"
-    if kind == "value_error":
-        return message.removeprefix("Value error, ")
-    expected = re.sub(r"^Input should be (a valid |an? )?", "", message)
-    expected = re.sub(r"^(String) should ", r"a string that should ", expected).replace("dictionary", "table")
-    return f"expected {expected}, got {_shown(detail['input'])}" + (
-        f" (as {hint})" if hint and "expected" not in expected else ""
-    )
-
-
-def _shown(value: object) -> str:
-    names = {bool: "boolean", int: "integer", float: "float", str: "string", list: "array", dict: "table"}
-    name = names.get(type(value), type(value).__name__)
-    if isinstance(value, dict | list):
-        return f"{'an' if name == 'array' else 'a'} {name}"
-    text = (
-        f'"{value}"'
-        if isinstance(value, str)
-        else str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-    )
-    return f"{text} ({name})"
-
-
-def _unknown_key(key: Key) -> str:
-    known = _fields_at(key[:-1])
-    if key[:-1] == ("engine",) and key[-1] in MachineConfig.model_fields:
-        return f"unknown key; it stands in [machine]: machine.{key[-1]}"
-    close = difflib.get_close_matches(str(key[-1]), known, n=3, cutoff=0.5)
-    if close:
-        return f"unknown key; did you mean {' or '.join(close)}?"
-    return f"unknown key; known here: {', '.join(known)}"
-
-
-def _fields_at(key: Key) -> list[str]:
-    """Field names of the section at a key."""
-    sections: dict[str, type[Section]] = {
-        "engine": EngineConfig,
-        "drain": DrainConfig,
-        "machine": MachineConfig,
-        "run": RunConfig,
-        "venues": VenueConfig,
-        "strategies": StrategyConfig,
-        "risk": RiskConfig,
-        "orders": OrdersConfig,
-        "sentinel": SentinelConfig,
-        "halt": HaltConfig,
-        "journal": JournalConfig,
-        "store": StoreConfig,
-        "shadow": ShadowConfig,
-        "account": AccountConfig,
-        "simulated": SimulatedConfig,
-    }
-    section: type[Section] = Config
-    for part in key:
-        if isinstance(part, str):
-            section = sections.get(part, section)
-    return list(section.model_fields)
+                found |= _secrets(item, (*key, name))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            found |= _secrets(item, (*key, i))
+    return found
 
 
 def dump_config(config: Config) -> dict[str, Any]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
-from engine.venue_config import Section
+from engine.venue_config import Section, check_latency
 from exec.errors import SimulatorError
-from exec.simulator.latency import parse_latency
 from exec.simulator.queue_model import parse_queue_model
 
 
@@ -30,8 +29,4 @@ class FillConfig(Section):
     @field_validator("entry_latency", "response_latency", "feed_latency")
     @classmethod
     def _is_latency(cls, value: str) -> str:
-        try:
-            parse_latency(value, "")
-        except SimulatorError as error:
-            raise ValueError(str(error)) from None
-        return value
+        return check_latency(value)

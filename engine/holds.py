@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from shm.instruments import Instrument, InstrumentTable
 
 ANSWER_S = 5.0
+HINTS = 3
 
 
 class Holds:
@@ -132,6 +134,24 @@ def find_instrument(name: str, table: InstrumentTable, config: Config) -> tuple[
     if len(rows) == 1:
         return venues.get(rows[0].venue_id, ""), rows[0]
     if not rows:
-        raise EngineError(f"no instrument {name!r} in this run")
+        used = [row for row in table if row.status not in GONE]
+        raise EngineError(f"no instrument {name!r} in this run{_hint(name, used, venues)}")
     several = ", ".join(f"{venues.get(row.venue_id, '')}:{row.symbol}" for row in rows)
     raise EngineError(f"{name!r} means several instruments: {several}")
+
+
+def _hint(name: str, rows: list[Instrument], venues: Mapping[int, str]) -> str:
+    """The instruments that a name may have been meant for; some of all if it is like none."""
+    wanted = name.upper()
+    named: dict[str, str] = {}  # every name, in capitals → what its instrument is best called
+    for row in rows:
+        venue = f"{venues.get(row.venue_id, '')}:" if ":" in name else ""
+        for text in (row.canonical, row.symbol):
+            named.setdefault(f"{venue}{text}".upper(), f"{venue}{row.canonical or row.symbol}")
+    close = [text for text in named if text.startswith(wanted)] or difflib.get_close_matches(wanted, named)
+    if close:
+        meant = list(dict.fromkeys(named[text] for text in close))
+        return f"; did you mean {' or '.join(meant[:HINTS])}?"
+    known = list(dict.fromkeys(named.values()))
+    more = f" and {len(known) - HINTS} more" if len(known) > HINTS else ""
+    return f"; there are: {', '.join(known[:HINTS]) or 'none'}{more}"

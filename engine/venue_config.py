@@ -11,13 +11,37 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from engine.errors import ConfigError, Problem
 from engine.toml_lines import Key
+from exec.errors import SimulatorError
+from exec.simulator.latency import parse_latency
 from feeds.names import is_pattern
+
+#: What a simulated venue makes at most; it refuses more itself (`tools.venues.synthetic_source`).
+SIMULATED_INSTRUMENTS_MAX = 1_000
+SIMULATED_RATE_MAX = 1_000_000.0
+RATE_FACTOR_MAX = 1_000_000.0
+#: Keys of a simulated venue that say how it trades.
+TRADING_KEYS = ("balances", "leverage", "maker_fee", "taker_fee", "entry_latency", "response_latency")
+#: Keys of a simulated venue that say how recorded frames are played.
+CAPTURE_KEYS = ("speed", "times", "at_end")
 
 
 class Section(BaseModel):
     """Base of all sections: strict types, no unknown key, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def check_latency(text: str) -> str:
+    """A latency as the simulators take it.
+
+    Raises:
+        ValueError: it is none, or its table can not be read.
+    """
+    try:
+        parse_latency(text, "")
+    except SimulatorError as error:
+        raise ValueError(str(error)) from None
+    return text
 
 
 class SecretRef(Section):
@@ -69,15 +93,15 @@ class SimulatedConfig(Section):
     Either a seeded synthetic market (`instruments`, `rate`) or recorded frames (`capture`).
     """
 
-    instruments: int | None = Field(default=None, ge=1, le=2_000)
-    rate: float | None = Field(default=None, ge=0.0)  # 0 is silence
+    instruments: int | None = Field(default=None, ge=1, le=SIMULATED_INSTRUMENTS_MAX)
+    rate: float | None = Field(default=None, ge=0.0, le=SIMULATED_RATE_MAX)  # 0 is silence
     seed: int | None = Field(default=None, ge=0)
     capture: list[str] = []
     speed: Literal["original", "max"] | float = "original"
     times: Literal["shift", "original"] = "shift"
     at_end: Literal["stop", "loop", "exit"] = "stop"
     clients: int | None = Field(default=None, ge=1)
-    rate_factor: float = Field(default=1.0, gt=0.0)  # of the venue's published rate limits
+    rate_factor: float = Field(default=1.0, gt=0.0, le=RATE_FACTOR_MAX)  # of the venue's published limits
     trade: bool = True
     balances: str | None = None  # of each account, "USDT=1000000,BTC=1"
     leverage: int | None = Field(default=None, ge=1, le=125)
@@ -97,12 +121,30 @@ class SimulatedConfig(Section):
             raise ValueError('expected "original", "max" or a factor above 0')
         return value
 
+    @field_validator("entry_latency", "response_latency")
+    @classmethod
+    def _is_latency(cls, value: str | None) -> str | None:
+        return None if value is None else check_latency(value)
+
+    @model_validator(mode="after")
+    def _trades(self) -> SimulatedConfig:
+        useless = [key for key in TRADING_KEYS if getattr(self, key) is not None]
+        if self.rate_factor != 1.0:
+            useless.append("rate_factor")  # the venue would hold its own limits, and the engine others
+        if useless and not self.trade:
+            raise ValueError(f"{', '.join(useless)}: of a venue that trades, and this one has trade = false")
+        return self
+
     @model_validator(mode="after")
     def _one_source(self) -> SimulatedConfig:
         if self.capture and (self.instruments is not None or self.rate is not None):
             raise ValueError(
                 "capture and instruments/rate exclude each other: recorded frames or a synthetic market"
             )
+        defaults = type(self).model_fields
+        useless = [key for key in CAPTURE_KEYS if getattr(self, key) != defaults[key].default]
+        if useless and not self.capture:
+            raise ValueError(f"{', '.join(useless)}: of recorded frames, and there is no capture here")
         return self
 
 

@@ -339,6 +339,7 @@ class Replay:
         gateway = trade.bindings[0].actor
         assert isinstance(gateway, OrderGateway)
         assert isinstance(gateway.journal, DigestJournal)
+        names = {adapter.venue_id: adapter.name for adapter in self.adapters}
         for row in gateway.context.instruments:
             position = gateway.exposures.row(row.instrument_id)
             unrealized = position.position.unrealized_e8(position.mark_price_units)
@@ -346,7 +347,7 @@ class Replay:
             result.unrealized_e8 += unrealized
             result.fees_e8 += position.position.fees_e8
             if position.position.fills:
-                result.positions.append(_position(row, position.position, unrealized))
+                result.positions.append(_position(names[row.venue_id], row, position.position, unrealized))
         world.stop()
         result.counters = trade.metrics.counters()
         result.faults = [fault.text for fault in trade.metrics.faults()]
@@ -391,8 +392,9 @@ def _texts(levels: Sequence[tuple[int, int]], row: Instrument) -> list[list[str]
     ]
 
 
-def _position(row: Instrument, position: Any, unrealized_e8: int) -> dict[str, Any]:
+def _position(venue: str, row: Instrument, position: Any, unrealized_e8: int) -> dict[str, Any]:
     return {
+        "venue": venue,
         "symbol": row.symbol,
         "quantity": format_units(position.quantity_units, row.quantity_exponent),
         "fills": position.fills,

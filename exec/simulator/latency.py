@@ -136,7 +136,8 @@ def read_table(path: Path) -> list[int]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise SimulatorError(f"can not read the latency table {path}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SimulatorError(f"can not read the latency table {path}: {reason}") from None
     found: list[int] = []
     for number, line in enumerate(lines, 1):
         text = line.partition("#")[0].strip().rpartition(",")[2].strip()

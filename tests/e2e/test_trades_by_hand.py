@@ -17,6 +17,7 @@ from shm.instruments import Instrument
 from shm.journal_reader import read_journal
 from shm.records import ReportRecord
 from tests.kit.account import journal_folder
+from tests.kit.engine_run import until
 from tests.kit.venue_campaign import VenueCampaign, read_ours
 
 BY_HAND = {
@@ -92,6 +93,11 @@ def test_what_was_traded_by_hand_while_the_gateway_was_dead_is_booked_as_the_ven
                 campaign.engine.signal(signal.SIGCONT)
             campaign.wait_safe(killed_ns)
             assert booked(campaign) == made, campaign.story()
+            # Counts are published by a timer: what a gateway had not published died with it.
+            until(
+                lambda: campaign.engine.counters()["orders.session_external_fills"] == made.total(),
+                "the fills are counted",
+            )
         ours = read_ours(campaign.engine, campaign.epochs[-1])
         assert ours.found["EXTERNAL_FILL → BOOK_FILL"] == made.total()
         assert not ours.drifts

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import orjson
 import typer
@@ -18,6 +20,7 @@ from feeds.capture_writer import WriterSettings
 from feeds.errors import FeedError
 from feeds.venues import get_adapter
 from tools.capture_info import CaptureInfo, describe
+from tools.folders import make_folder
 from tools.recorder import RecorderSettings
 from tools.recorder_group import RecorderGroup, addresses, default_lines, split_by_venue
 from tools.terminal import make_console
@@ -102,10 +105,12 @@ def capture(
             raise typer.BadParameter("which venue? (--venue NAME)")
         wanted = split_by_venue(symbols or [], venue)
         sockets, requests = addresses(ws or [], venue, "--ws"), addresses(rest or [], venue, "--rest")
-        out.mkdir(parents=True, exist_ok=True)
+        _check_urls("--ws", sockets.values(), ("ws", "wss"))
+        _check_urls("--rest", requests.values(), ("http", "https"))
         streams = StreamSettings(
             depth_stream, trade_stream, with_liquidations=liquidations, with_status=status
         )
+        _check_streams(wanted, streams)
         group = RecorderGroup([
             RecorderSettings(
                 name,
@@ -122,6 +127,7 @@ def capture(
             )
             for name, chosen in wanted.items()
         ])  # fmt: skip
+        make_folder(out, "--out")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found = runner.run(_record(group, duration, as_json=json))
     except OSError as error:
@@ -138,6 +144,24 @@ def capture(
     if found["end_error"]:
         typer.echo(f"ringlane: error: the last lines are lost: {found['end_error']}", err=True)
     raise typer.Exit(EXIT_LOST if found["dropped"] or found["end_error"] or silent else 0)
+
+
+def _check_urls(option: str, urls: Iterable[str], schemes: tuple[str, str]) -> None:
+    for url in urls:
+        try:
+            parts = urlsplit(url)
+            is_address = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # no port, or no host, that there can be
+            is_address = False
+        if not is_address:
+            raise typer.BadParameter(f"{option} {url}: expected {schemes[0]}://HOST or {schemes[1]}://HOST")
+
+
+def _check_streams(venues: Iterable[str], streams: StreamSettings) -> None:
+    for venue in venues:
+        adapter = get_adapter(venue)
+        for choose in (adapter.depth_stream_of, adapter.trade_stream_of):
+            choose(streams)  # raises what the venue does not have, before it is asked for anything
 
 
 def _only(venue: list[str] | None) -> str:
@@ -184,6 +208,9 @@ def _counts(found: dict[str, Any]) -> str:
 
 
 def _info(paths: list[Path], venue: str, *, as_json: bool) -> int:
+    for path in paths:
+        if path.is_dir():
+            raise typer.BadParameter(f"--info {path}: is a folder; expected the files in it")
     found = describe(paths, venue)
     if as_json:
         typer.echo(orjson.dumps(found.as_dict()).decode())

@@ -11,6 +11,7 @@ import typer
 
 from engine.checking import check_config, key_warnings
 from engine.config import dump_config
+from tools.simulated_check import simulated_mistakes
 from tools.verbs.run import load
 
 
@@ -25,7 +26,7 @@ def check(
     Warns of key files that are not there, or that others than their owner can read.
     """
     resolved = load(config)
-    placement = check_config(resolved, str(config or "embedded default"))
+    placement = check_config(resolved, str(config or "embedded default"), simulated_mistakes)
     for text in key_warnings(resolved):
         typer.echo(f"warning: {text}", err=True)
     if json:

@@ -18,9 +18,10 @@ from rich.text import Text
 
 from engine.checking import check_config, check_settings, key_warnings
 from engine.config import Config, RunConfig, load_config, parse_config
-from engine.errors import ConfigError, Problem
 from engine.reporting import Progress
 from engine.supervisor import Supervisor
+from tools.folders import make_folder
+from tools.simulated_check import simulated_mistakes
 from tools.terminal import make_console
 
 DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "default.toml"
@@ -40,11 +41,11 @@ def run(
 ) -> None:
     """Run the engine until Ctrl-C, SIGTERM or the end of --duration, then print its report."""
     resolved = with_duration(load(config), duration)
-    check_config(resolved, str(config or "embedded default"))
+    check_config(resolved, str(config or "embedded default"), simulated_mistakes)
     for text in key_warnings(resolved):
         typer.echo(f"warning: {text}", err=True)
     if report is not None:
-        make_folder(report)
+        make_folder(report, "--report")
 
     def write(data: dict[str, Any]) -> str:
         return write_report(data, report or supervisor.instance.state_dir / "report")
@@ -74,20 +75,6 @@ def with_duration(config: Config, duration: float | None) -> Config:
     if duration is None:
         return config
     return config.model_copy(update={"run": RunConfig(duration_s=duration, seed=config.run.seed)})
-
-
-def make_folder(folder: Path) -> None:
-    """Make the folder of the report; told before the run, not after it.
-
-    Raises:
-        ConfigError: it can not be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise ConfigError("--report", [Problem(str(folder), "is a file; expected a folder")]) from error
-    except OSError as error:
-        raise ConfigError("--report", [Problem(str(folder), str(error.strerror))]) from error
 
 
 def write_report(data: dict[str, Any], folder: Path) -> str:
