@@ -22,6 +22,7 @@ from exec.venue_commands import SessionTimes
 from exec.venue_session import VenueSession
 from exec.venue_sessions import TableDirectory, VenueSessions, resume_venues
 from exec.venues import make_protocol
+from feeds.transport.rates import LedgerBudget
 from feeds.transport.reconnect import ConnectGate, ReconnectPolicy
 from feeds.transport.tls import client_context
 from feeds.transport.websocket import CallbackListener, FeedConnection
@@ -55,6 +56,7 @@ TOLD = frozenset(
         "decode",
         "wait",
         "limit",
+        "rate",
         "keys",
     )
 )
@@ -105,6 +107,7 @@ class AccountLink:
         self._lines: dict[Channel, Line] = {}
         self._told: dict[Channel, int] = {}
         self._is_closed = False
+        self._connects: LedgerBudget | None = None
         self.session: VenueSession
 
     # ---- what the session wants -----------------------------------------------------------------
@@ -144,6 +147,8 @@ class AccountLink:
         is_spare = channel in (Channel.SPARE_ORDERS, Channel.SPARE_STREAM)
         lane = RateLane.RECONCILE if is_spare else RateLane.CANCEL
         budget = self._context.rate_budget(self._account.rates, "connects", lane)
+        if not is_spare:
+            self._connects = budget
         return None if budget is None else ConnectGate(1.0, 1, budget=budget)
 
     def _tls(self, url: str) -> ssl.SSLContext | None:
@@ -223,6 +228,15 @@ class AccountLink:
                 found.append(f"{channel.name}: {connection.last_error.replace(connection.url, host)}")
         return found
 
+    def note_waits(self, now_ns: int) -> None:
+        """Have the session tell that its sockets wait for their turn to connect, if they do."""
+        lines = [self._lines.get(channel) for channel in (Channel.ORDER_SOCKET, Channel.PRIVATE_STREAM)]
+        missing = [line for line in lines if line is not None and not line.connection.is_connected]
+        wait_ns = 0
+        if missing and self._connects is not None:
+            wait_ns = max(self._connects.next_ns(now_ns) - now_ns, 0)
+        self.session.waits.note_costs("the sockets", {"connects": len(missing)}, wait_ns, now_ns)
+
     def close(self) -> None:
         """Close both sockets for good."""
         self._is_closed = True
@@ -296,6 +310,7 @@ class VenueOrders:
         self._oms = oms
         self._began_ns = context.now_ns()
         self._wait_told_ns: dict[str, int] = {}
+        self._waits: dict[str, str] = {}
         self._safe_ns = 0  # when every account could send new orders for the first time
         host = context.host
         answers: dict[int, Any] = {}
@@ -368,8 +383,18 @@ class VenueOrders:
             self._safe_ns = self._context.now_ns()
         states = {link.name: link.session.state.name for link in self._links}
         data = {"states": states, "began_ns": self._began_ns, "safe_ns": self._safe_ns}
+        data["waits"] = self._waits = self._waiting()
         data["incarnation"] = self._context.host.spec.incarnation
         self._context.note("accounts", data)
+
+    def _waiting(self) -> dict[str, str]:
+        """What each account that may not quote yet waits for because the venue's limits are used up."""
+        now_ns = self._context.now_ns()
+        held_up = [link for link in self._links if not link.session.is_connected]
+        for link in held_up:
+            link.note_waits(now_ns)
+        waits = {link.name: link.session.waits.text(now_ns) for link in held_up}
+        return {name: text for name, text in waits.items() if text}
 
     @property
     def session(self) -> VenueSessions:
@@ -411,6 +436,8 @@ class VenueOrders:
         for link in self._links:
             for text in link.take_errors():
                 self._tell(link.name, "connect", text)
+        if self._waits or self._waiting():
+            self._note_states()
         for asset, paid_e8 in self._foreign_fees().items():
             self._context.counter(f"fees_e8.{asset}").set(paid_e8)
         for name, counter in self._counters.items():

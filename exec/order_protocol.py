@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from math import inf
 from typing import ClassVar, Protocol
 
 from exec.foreign_fees import ForeignFees
@@ -238,6 +239,8 @@ class OrderProtocol(ABC):
     #: Name of the constructor's option that makes a private connection the venue's dead man: it cancels when
     #: the last of these is gone. "" = the timers of `dead_man` alone do.
     dead_man_option: ClassVar[str] = ""
+    #: What the timers of `dead_man` can be set to at most, in seconds.
+    dead_man_max_s: ClassVar[float] = inf
     #: Base address of REST requests at the real venue.
     rest_url: ClassVar[str] = ""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
@@ -113,6 +114,32 @@ class AccountRates:
         return all(
             self.ledger.wait_ns(self.bucket(purpose, instrument_id), lane, weight, 0) != NEVER
             for purpose, weight in rates
+        )
+
+    def is_stopped(
+        self, rates: tuple[tuple[str, int], ...], lane: int, instrument_id: int, now_ns: int
+    ) -> bool:
+        """Whether the venue said that it wants no such request yet."""
+        return any(
+            self.ledger.stop_ns(self.bucket(purpose, instrument_id), lane) > now_ns for purpose, _ in rates
+        )
+
+    def lasting_ns(self, rates: Iterable[tuple[str, int]], now_ns: int) -> int:
+        """How long what these cost takes to flow off again: asked for no more often, it can be paid for ever.
+
+        Args:
+            rates: (purpose, weight) of each request, any number of a purpose.
+            now_ns: now.
+        """
+        units: Counter[str] = Counter()
+        for purpose, weight in rates:
+            units[purpose] += weight
+        return max(
+            (
+                weight * self.ledger.view(self.bucket(purpose), now_ns).interval_ns
+                for purpose, weight in units.items()
+            ),
+            default=0,
         )
 
     def on_refused(

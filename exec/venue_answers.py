@@ -29,6 +29,7 @@ from exec.venue_mass import MassCancels
 from exec.venue_requests import Sent
 from exec.venue_rotation import Rotation
 from exec.venue_states import SessionState
+from exec.venue_waits import RateWaits
 from shm.enums import OrderStatus, Reason
 
 _NEW, _CANCEL, _REPLACE = RequestKind.NEW, RequestKind.CANCEL, RequestKind.REPLACE
@@ -41,6 +42,7 @@ _ENDS = frozenset((int(Event.CANCELED), int(Event.EXPIRED)))
 _REFUSAL = {_NEW: Event.REJECTED, _CANCEL: Event.CANCEL_REJECTED, _REPLACE: Event.REPLACE_REJECTED}
 #: A cancel that met a lapsed login or clock is tried again after so long.
 CANCEL_AGAIN_NS = 200_000_000
+_QUESTION = "questions about orders"
 VENUE_IDS_MAX = 65_536
 
 
@@ -51,12 +53,40 @@ class WordTaker(CommandSender, OrderSession):
     rotation: Rotation
     #: Mass cancels until they are granted.
     mass: MassCancels
+    #: What recovery waits for, in words.
+    waits: RateWaits
     #: Root ids of acknowledged commands that the private stream must tell of, and until when.
     _stream_due: dict[int, int]
     #: When the private stream last told of an order; it may tell before the answer comes.
     _told_ns: dict[int, int]
     #: The venue's order id → root client order id; a list of fills may name only the former.
     _roots: dict[int, int]
+
+    #: Orders that a cancel met no more, and that are asked about: root id → the order if it is to be canceled
+    #: again. A cancel goes before a question, so cancels sent again and again would starve the answer.
+    _missed: dict[int, Order | None]
+
+    # ---- cancels that met nothing ---------------------------------------------------------------
+
+    def cancel(self, order: Order, now_ns: int) -> None:
+        """See `CommandSender`; where the venue knew no such order, another one waits for its answer."""
+        root = order.root_client_order_id
+        if root in self._missed and self.doubts.find(root) is not None:
+            self._missed[root] = order
+        else:
+            super().cancel(order, now_ns)
+
+    def _answered(self, root: int, now_ns: int) -> None:
+        order = self._missed.pop(root, None)
+        if order is not None and not order.is_terminal:
+            super().cancel(order, now_ns)
+            self._retry_ns = now_ns
+
+    def refuse_queue(self, now_ns: int, *, cancels: bool) -> None:
+        """See `CommandSender`; no cancel waits for an answer any more."""
+        for root in list(self._missed):
+            self._answered(root, now_ns)
+        super().refuse_queue(now_ns, cancels=cancels)
 
     # ---- what arrives ---------------------------------------------------------------------------
 
@@ -283,6 +313,8 @@ class WordTaker(CommandSender, OrderSession):
         self.deliver(self.report_of(_REFUSAL[kind], order, reason or Reason.VENUE_REJECTED), now_ns)
         if reason == Reason.VENUE_UNKNOWN_ORDER and not order.is_terminal:
             # It ended and the stream has not said so yet, or it is not there yet: in both cases ask.
+            if kind is _CANCEL:
+                self._missed[order.root_client_order_id] = None
             self.doubt(order, now_ns, self.times.doubt_ns)
 
     def _done_already(self, kind: RequestKind, order: Order, now_ns: int) -> None:
@@ -318,6 +350,7 @@ class WordTaker(CommandSender, OrderSession):
         for doubt in self.doubts.due(now_ns):
             if doubt.order.is_terminal and not doubt.must_ask:
                 self.doubts.drop(doubt)
+                self._missed.pop(doubt.order.root_client_order_id, None)
                 continue
             utc_ns, number = self.utc_ns, self._next_id
             make = self.protocol.fills_of if doubt.wants_fills else self.protocol.query
@@ -335,12 +368,16 @@ class WordTaker(CommandSender, OrderSession):
             self._judge(doubt, now_ns)
             return
         wait_ns = self.pay(rest, now_ns)
+        if wait_ns >= 0:
+            self.waits.note(_QUESTION, rest, wait_ns, now_ns)
         if wait_ns > 0:
             doubt.due_ns = now_ns + wait_ns
             return
         is_paid = wait_ns == 0  # else it is more than the lane ever has at once: one after the other
         for request in rest:
             wait_ns = self.send(request, now_ns, is_paid=is_paid)
+            if not is_paid:
+                self.waits.note(_QUESTION, [request], wait_ns, now_ns)
             if wait_ns > 0 and not is_paid:
                 doubt.due_ns = now_ns + wait_ns
                 return
@@ -398,6 +435,7 @@ class WordTaker(CommandSender, OrderSession):
             return
         self._stream_due.pop(order.root_client_order_id, None)
         self.doubts.drop(doubt)
+        self._answered(order.root_client_order_id, now_ns)
         self.counts.resolved += was_unknown
 
     # ---- time -----------------------------------------------------------------------------------

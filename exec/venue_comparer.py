@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from exec.discrepancy import GRACE_NS, Discrepancy, DiscrepancyKind, Repair
@@ -25,6 +25,7 @@ from exec.venue_states import SessionEvent
 from exec.venues.digests import number63
 from shm.errors import JournalError
 
+_ROUND = "the lists of a comparison"
 OPENING = frozenset((RequestKind.SERVER_TIME, RequestKind.LISTEN_KEY, RequestKind.ACCOUNT))
 
 
@@ -87,13 +88,20 @@ class Comparer(WordTaker):
     def on_snapshot_failed(self, kind: RequestKind, request_id: int, now_ns: int) -> None:
         """See `WordTaker`; what was asked for a round or a connection that is over means nothing any more."""
         if self.comparison.is_asked(request_id):
-            self.comparison.fail()
-            self.doubts.waits_for_list = False
-            self._compare_due_ns = now_ns + self.times.sync_retry_ns
+            self._fail_round(now_ns + self.times.sync_retry_ns)
         elif request_id in self._opening:
             self._open_again_ns = now_ns + self.times.open_retry_ns
         elif kind is RequestKind.LISTEN_KEY_KEEP:
             self._keep_due_ns = now_ns + self.times.open_retry_ns
+
+    def _fail_round(self, again_ns: int) -> None:
+        self.comparison.fail()
+        self.doubts.waits_for_list = False
+        self._compare_due_ns = again_ns
+
+    def _tell_wait(self, text: str) -> None:
+        if not self.is_connected:
+            self.on_event("rate", f"{self.protocol.name}: {text}")
 
     def on_foreign_fee(self, found: Discrepancy, now_ns: int) -> None:
         """See `WordTaker`: a discrepancy by name, journaled; there is nothing to repair."""
@@ -151,39 +159,65 @@ class Comparer(WordTaker):
     # ---- rounds ---------------------------------------------------------------------------------
 
     def _compare(self, now_ns: int) -> None:
-        """Begin a round; what can not be paid for now is tried again."""
+        """Begin a round, or go on with one whose requests could not be paid for all at once."""
         self._compare_due_ns = now_ns + self.times.sync_retry_ns
-        comparison, since = self.comparison, self.comparison.agreed_utc_ns
+        comparison = self.comparison
+        if comparison.unsent:
+            self._send_parts(now_ns)
+            return
         begun: list[Request] = []
-        is_list = self.doubts.waits_for_list
-        for kind in [RequestKind.OPEN_ORDERS] if is_list else comparison.kinds():
-            asked = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since)
+        parts: list[tuple[RequestKind, int, str]] = []
+        for kind in [RequestKind.OPEN_ORDERS] if self.doubts.waits_for_list else comparison.kinds():
+            asked = self._lists(kind)
             self._next_id += len(asked)
             begun += asked
-        # Paid for as a whole: paying for the first ones each time that the last can not be paid for would use
-        # up every unit as it comes, for ever.
+            parts += [(kind, index, "") for index in range(len(asked))]
         wait_ns = self.pay(begun, now_ns)
-        if wait_ns > 0:
-            self._compare_due_ns = now_ns + wait_ns
+        if wait_ns:
+            # One by one, and what was asked stays asked: the whole may be more than the lane ever has
+            # at once, or than is ever left at once beside the lanes before it.
+            comparison.begin_in_parts(parts, now_ns, self.utc_ns)
+            self._send_parts(now_ns)
             return
-        is_paid = wait_ns == 0  # else it is more than the lane ever has at once
+        self.waits.note(_ROUND, begun, 0, now_ns)
         for request in begun:
-            if self.send(request, now_ns, is_paid=is_paid):
+            if self.send(request, now_ns, is_paid=True):
                 self.doubts.waits_for_list = False
                 return
         comparison.begin(((one.request_id, one.kind) for one in begun), now_ns, self.utc_ns)
+
+    def _lists(self, kind: RequestKind, cursor: str = "") -> Sequence[Request]:
+        since = self.comparison.agreed_utc_ns
+        return self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since, cursor=cursor)
+
+    def _send_parts(self, now_ns: int) -> None:
+        """Send what can be paid for of a round; the rest goes on waiting for its turn."""
+        comparison = self.comparison
+        while comparison.unsent:
+            kind, index, cursor = comparison.unsent[0]
+            made = self._lists(kind, cursor)[index:]  # made now: it bears its time
+            if not made:
+                self._fail_round(now_ns + self.times.sync_retry_ns)
+                return
+            request = made[0]
+            wait_ns = self.send(request, now_ns)
+            self.waits.note(_ROUND, [request], wait_ns, now_ns, len(comparison.unsent) - 1)
+            if wait_ns > 0:
+                self._compare_due_ns = now_ns + wait_ns
+                return
+            if wait_ns:
+                self._fail_round(now_ns + self.times.doubt_max_ns)
+                return
+            comparison.part_sent(request.request_id)
 
     def _next_page(self, word: ControlWord, now_ns: int) -> None:
         kind = self.comparison.kind_of(word.request_id)
         self.requests.settle(word.request_id)
         if kind is None:
             return
-        since = self.comparison.agreed_utc_ns
-        pages = self.protocol.snapshot(kind, self._next_id, self.utc_ns, since_utc_ns=since, cursor=word.text)
-        if not pages or self.send(pages[0], now_ns):
-            self.on_snapshot_failed(kind, word.request_id, now_ns)
-        else:
-            self.comparison.more(word.request_id, pages[0].request_id)
+        # A page that can not be paid for yet waits: asking the pages before it again would cost as much.
+        self.comparison.more(word.request_id, kind, word.text)
+        self._send_parts(now_ns)
 
     def _snapshot_end(self, request_id: int, now_ns: int) -> None:
         self.requests.settle(request_id)
@@ -213,6 +247,7 @@ class Comparer(WordTaker):
         if outcome.is_agreed:
             self._compare_due_ns = now_ns + self.times.compare_ns if self.times.compare_ns else None
             self._journal_agreement(now_ns)
+            self.waits.agreed()
             self._step(SessionEvent.SYNCED)
             return
         if self.comparison.rounds % ROUNDS_TOLD == 0:

@@ -8,7 +8,7 @@ Fills of orders that are not ours (traded by hand, liquidations) are booked at t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exec.discrepancy import (
@@ -71,6 +71,8 @@ class Comparison:
         self._asked_ns = 0
         self._asked_utc_ns = 0
         self._open: dict[int, RequestKind] = {}
+        #: What of this round is not sent yet: the kind of list, which of its requests, from which page on.
+        self.unsent: list[tuple[RequestKind, int, str]] = []
         self._orders: list[OpenOrderWord] = []
         self._positions: dict[int, PositionWord] = {}
         self._fills: list[VenueFill] = []
@@ -79,13 +81,13 @@ class Comparison:
 
     @property
     def is_running(self) -> bool:
-        """Whether answers are awaited."""
-        return bool(self._open)
+        """Whether answers are awaited, or requests of the round wait for their turn."""
+        return bool(self._open or self.unsent)
 
     def reset(self) -> None:
         """The connection is gone: what was asked will not be answered."""
         self.rounds = 0
-        self._open.clear()
+        self.fail()
 
     def kinds(self) -> list[RequestKind]:
         """What the next round asks."""
@@ -94,10 +96,22 @@ class Comparison:
 
     def begin(self, requests: Iterable[tuple[int, RequestKind]], now_ns: int, utc_ns: int) -> None:
         """A round's requests were sent, by number."""
-        self._open = dict(requests)
+        self._open, self.unsent = dict(requests), []
         self._asked_ns, self._asked_utc_ns = now_ns, utc_ns
         self._orders, self._positions, self._fills = [], {}, []
         self._with_fills = RequestKind.FILLS in self._open.values()
+
+    def begin_in_parts(
+        self, unsent: Sequence[tuple[RequestKind, int, str]], now_ns: int, utc_ns: int
+    ) -> None:
+        """A round begins whose requests are sent one after the other; its views are as old as its begin."""
+        self.begin((), now_ns, utc_ns)
+        self.unsent = list(unsent)
+        self._with_fills = any(kind is RequestKind.FILLS for kind, _, _ in unsent)
+
+    def part_sent(self, request_id: int) -> None:
+        """The first of what was not sent is, by this number."""
+        self._open[request_id] = self.unsent.pop(0)[0]
 
     def is_asked(self, request_id: int) -> bool:
         """Whether an answer belongs to this round."""
@@ -148,17 +162,19 @@ class Comparison:
             for fill in self._fills
         ]
 
-    def more(self, request_id: int, next_id: int) -> None:
-        """An answer goes on in another request."""
-        self._open[next_id] = self._open.pop(request_id)
+    def more(self, request_id: int, kind: RequestKind, cursor: str) -> None:
+        """An answer goes on in another request, which is to be sent."""
+        del self._open[request_id]
+        self.unsent.append((kind, 0, cursor))
 
     def end(self, request_id: int) -> bool:
         """An answer is complete; True = the round is."""
-        return self._open.pop(request_id, None) is not None and not self._open
+        return self._open.pop(request_id, None) is not None and not self.is_running
 
     def fail(self) -> None:
         """An answer will not come: the round is asked anew."""
         self._open.clear()
+        self.unsent.clear()
 
     def judge(self) -> Outcome:
         """Compare, once a round is complete."""

@@ -30,6 +30,7 @@ from exec.venue_comparison import Comparison
 from exec.venue_mass import MassCancels
 from exec.venue_rotation import Rotation
 from exec.venue_states import REACHES_VENUE, SessionEvent, SessionState, step
+from exec.venue_waits import RateWaits
 from shm.enums import OrderStatus
 
 _SOCKETS = (Channel.ORDER_SOCKET, Channel.PRIVATE_STREAM)
@@ -93,10 +94,12 @@ class VenueSession(Comparer):
         self.balances: dict[str, BalanceWord] = {}
         self._venue_of = venue_of
         self._venue_ids = frozenset(venue_ids or protocol.venue_ids)
+        self.waits = RateWaits(self._tell_wait)
         self._mine: dict[int, bool] = {}
         self._stream_due: dict[int, int] = {}
         self._told_ns: dict[int, int] = {}
         self._roots: dict[int, int] = {}
+        self._missed: dict[int, Order | None] = {}
         self._opened = dict.fromkeys(_SOCKETS, False)
         self._ready = dict.fromkeys(_SOCKETS, False)
         self._private_url = ""
@@ -191,11 +194,12 @@ class VenueSession(Comparer):
         wanted = (clock, *keys)
         # As a whole, for the same reason as rounds: see `_compare`.
         wait_ns = self.pay(wanted, now_ns)
-        if wait_ns > 0:
-            self._open_again_ns = now_ns + wait_ns
+        self.waits.note("what the sockets need", wanted, wait_ns, now_ns)
+        if wait_ns:
+            self._open_again_ns = now_ns + (wait_ns if wait_ns > 0 else self.times.open_retry_ns)
             return
         for request in wanted:
-            if self.send(request, now_ns, is_paid=not wait_ns):
+            if self.send(request, now_ns, is_paid=True):
                 self._open_again_ns = now_ns + self.times.open_retry_ns
                 return
             self._opening.add(request.request_id)
@@ -454,7 +458,7 @@ class VenueSession(Comparer):
             for rotation in self._rotations.values():
                 rotation.on_timer(now_ns)
         self._keep_up(now_ns)
-        is_quiet = self.doubts.is_quiet or self.state is SessionState.UP
+        is_quiet = self.doubts.is_quiet or self.state is SessionState.UP or bool(self.comparison.unsent)
         if self._is_compare_due(now_ns) and is_quiet:
             self._compare(now_ns)
 
@@ -462,7 +466,7 @@ class VenueSession(Comparer):
         return (
             self._compare_due_ns is not None
             and self._compare_due_ns <= now_ns
-            and not self.comparison.is_running
+            and (not self.comparison.is_running or bool(self.comparison.unsent))
         )
 
     def _keep_up(self, now_ns: int) -> None:
@@ -487,7 +491,8 @@ class VenueSession(Comparer):
             times.append(min(self._stream_due.values(), default=None))
             if self.state is SessionState.UP:
                 times += [rotation.due_ns for rotation in self._rotations.values()]
-            if not self.comparison.is_running and (self.state is SessionState.UP or self.doubts.is_quiet):
+            is_quiet = self.state is SessionState.UP or self.doubts.is_quiet
+            if self.comparison.unsent or (not self.comparison.is_running and is_quiet):
                 times.append(self._compare_due_ns)
         due = [time for time in times if time is not None]
         return min(due) if due else None

@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from exec.venue_states import SessionState
+
 SHOWN = 8
 Notes = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -133,6 +135,18 @@ def store_parts(notes: Notes) -> list[RenderableType]:
         cells = (f"{told['keys_written']:,}", "–", f"≤ {told['connections_max']}", f"{told['failures']:,}")
         table.add_row("mirror", *cells, told["error"] or "good")
     return [table, *parts]
+
+
+def account_parts(notes: Notes) -> list[RenderableType]:
+    """Accounts that can not send new orders now, and which of the venue's limits they wait for."""
+    return [
+        Text(
+            f"Account {name}: {state}" + (f"; {wait}" if (wait := told["waits"].get(name)) else ""), "yellow"
+        )
+        for told in notes.get("accounts", {}).values()
+        for name, state in told["states"].items()
+        if state != SessionState.UP.name
+    ]
 
 
 def note_parts(notes: Notes) -> list[RenderableType]:

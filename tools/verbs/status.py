@@ -14,7 +14,7 @@ from engine.reporting import control_rows
 from engine.run_file import RunNote
 from shm.layout import WORKER_SLOTS
 from tools.attach import ask, find_run, open_control
-from tools.notes_view import store_parts
+from tools.notes_view import account_parts, store_parts
 from tools.terminal import make_console
 
 ANSWER_S = 2.0
@@ -96,5 +96,6 @@ def show(data: dict[str, Any]) -> None:
             row["name"], row["state"], str(row["pid"]), "–", str(row["incarnation"]), str(row["restarts"])
         )
     console.print(table)
-    for part in store_parts(data.get("notes", {})):
+    notes = data.get("notes", {})
+    for part in (*account_parts(notes), *store_parts(notes)):
         console.print(part)

@@ -62,6 +62,7 @@ class Bybit(OrderProtocol):
     ping_s: ClassVar[float] = facts.PING_S
     rest_url: ClassVar[str] = facts.REST_URL
     dead_man_option: ClassVar[str] = "with_dcp"
+    dead_man_max_s: ClassVar[float] = facts.DCP_MAX_S
 
     def __init__(
         self,

@@ -104,7 +104,7 @@ _QUESTIONS: Final[dict[RequestKind, tuple[tuple[str, int], ...]]] = {
     RequestKind.QUERY: (("details", 1),),
     RequestKind.OPEN_ORDERS: (("details", 1),),
     RequestKind.FILLS: (("details", 1),),
-    RequestKind.ACCOUNT: (("account", 2),),
+    RequestKind.ACCOUNT: (("config", 1),),
 }
 
 

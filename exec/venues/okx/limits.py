@@ -21,8 +21,9 @@ def _per_instrument(name: str, unit: RateUnit, limit: int) -> RateRule:
 # amended orders in 2 s, each order of a batch counts; cancels do not count. "Overview / WebSocket / Connect":
 # 3 connection requests a second for one address. "Get order details", "Get order list", "Get transaction
 # details (last 3 days)": 60 in 2 s each; "Get balance", "Get positions": 10 in 2 s each, "Get account
-# configuration": 5 in 2 s (it counts twice); all by user id: "details" and "account" stand for the lowest of
-# their endpoints. "Cancel All After": 1 request a second.
+# configuration": 5 in 2 s; all by user id: "details" and "account" stand for the lowest of their endpoints.
+# None costs more than one unit, so a share of a limit, however small, lets each of them through in its time.
+# "Cancel All After": 1 request a second.
 RULES: Final = (
     _per_instrument("order", RateUnit.REQUESTS, 60),
     _per_instrument("cancel", RateUnit.REQUESTS, 60),
@@ -33,6 +34,7 @@ RULES: Final = (
     RateRule("orders", VENUE_ID, RateScope.ACCOUNT, RateUnit.ORDERS, 1000, _WINDOW_NS, kept=NOTHING_KEPT),
     RateRule("details", VENUE_ID, RateScope.ACCOUNT, RateUnit.REQUESTS, 60, _WINDOW_NS),
     RateRule("account", VENUE_ID, RateScope.ACCOUNT, RateUnit.REQUESTS, 10, _WINDOW_NS),
+    RateRule("config", VENUE_ID, RateScope.ACCOUNT, RateUnit.REQUESTS, 5, _WINDOW_NS),
     RateRule("dead_man", VENUE_ID, RateScope.ACCOUNT, RateUnit.REQUESTS, 1, SECOND_NS, kept=NOTHING_KEPT),
     RateRule("connects", VENUE_ID, RateScope.ADDRESS, RateUnit.CONNECTS, 3, SECOND_NS, burst=1),
 )

@@ -69,6 +69,7 @@ class Okx(OrderProtocol):
     ping_s: ClassVar[float] = facts.PING_S
     subscriptions: ClassVar[int] = len(facts.CHANNELS)
     rest_url: ClassVar[str] = facts.REST_URL
+    dead_man_max_s: ClassVar[float] = facts.DEAD_MAN_MAX_S
 
     def __init__(
         self,
