@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import Final
 
 from engine.venue_client import Socket, VenueClient
@@ -13,6 +14,9 @@ from exec.order_protocol import Channel
 LOOK_NS: Final = 100_000_000
 #: A timer is set anew when so much of it has passed.
 SHARE: Final = 1 / 3
+#: No more than this part of what the venue grants for good goes into that: else many timers, or a small
+#: `rate_share`, would leave nothing for the questions behind a restart. The timers then run for longer.
+RATE_PART: Final = 1 / 2
 AGAIN_S: Final = 1.0
 IDLE_S: Final = 10.0
 
@@ -41,6 +45,7 @@ class DeadMan:
         self._timeout_s = timeout_s
         self._tell = tell
         self._on_set = on_set
+        self._wanted_s = timeout_s
         self._armed: set[str] = set()
         self._seen: set[str] = set()
         self._look_due = self._due = 0
@@ -94,12 +99,26 @@ class DeadMan:
             return
         fresh = resting - self._armed
         if now_ns >= self._due:
+            self._pace()
             self._due = now_ns + int(self._timeout_s * SHARE * 1e9)
             dropped, wanted = self._armed - self._seen, set(self._seen)
             self._seen = set(resting)
             self._task = asyncio.ensure_future(self._set(dropped, wanted))
         elif fresh:
             self._task = asyncio.ensure_future(self._set(set(), fresh))
+
+    def _pace(self) -> None:
+        """Let the timers run for so long that setting them takes its part of the limits and no more."""
+        timeout_s = self._wanted_s
+        if self._seen:
+            lasting_s = float(ceil(self.client.dead_man_s(self._seen) / RATE_PART / SHARE))
+            timeout_s = max(timeout_s, min(lasting_s, self.client.protocol.dead_man_max_s))
+        if timeout_s != self._timeout_s:
+            self._timeout_s = timeout_s
+            self._tell(
+                f"{self.client.name}: the venue's timers run for {timeout_s:g} s, as its limits allow for "
+                f"{len(self._seen)} of them"
+            )
 
     async def _set(self, dropped: set[str], wanted: set[str]) -> None:
         if dropped and await self.client.dead_man(0, dropped):

@@ -167,7 +167,12 @@ class VenueClient:
         give_up = now_ns() + PATIENCE_NS
         while True:
             wait = self._rates.take(request.rates, int(lane), request.instrument_id, now_ns())
-            if wait <= 0 or now_ns() + wait > give_up:
+            if wait <= 0:
+                return
+            if now_ns() + wait > give_up:
+                # Until the venue's own time it refuses everything, and asking on makes a ban longer.
+                if self._rates.is_stopped(request.rates, int(lane), request.instrument_id, now_ns()):
+                    await asyncio.sleep(min(wait, PATIENCE_NS) / 1e9)
                 return
             await asyncio.sleep(wait / 1e9)
 
@@ -242,14 +247,24 @@ class VenueClient:
                 return True
         return False
 
-    async def dead_man(self, timeout_s: float, symbols: Iterable[str]) -> bool:
-        """Arm (with 0: disarm) the venue's timer, where it has one per symbol for these; returns success."""
+    def _timers(self, timeout_s: float, symbols: Iterable[str]) -> list[Request]:
         wanted = frozenset(symbols)
         protocol = self._by_symbols.get(wanted)
         if protocol is None:
             self._by_symbols.clear()
             protocol = self._by_symbols[wanted] = self._make(sorted(wanted))
-        requests = list(protocol.dead_man(timeout_s, self._next_id, self.utc_ns()))
+        return list(protocol.dead_man(timeout_s, self._next_id, self.utc_ns()))
+
+    def dead_man_s(self, symbols: Iterable[str]) -> float:
+        """How long what it costs to set these timers once takes to flow off again, in seconds."""
+        if self._rates is None:
+            return 0.0
+        costs = [cost for request in self._timers(1.0, symbols) for cost in request.rates]
+        return self._rates.lasting_ns(costs, now_ns()) / 1e9
+
+    async def dead_man(self, timeout_s: float, symbols: Iterable[str]) -> bool:
+        """Arm (with 0: disarm) the venue's timer, where it has one per symbol for these; returns success."""
+        requests = self._timers(timeout_s, symbols)
         self.take_id(len(requests))
         answers = await self.ask_all(requests)
         return all(not _is_refused(words) for words in answers)
