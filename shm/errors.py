@@ -37,6 +37,7 @@ class JournalError(ShmError):
     def __init__(self, message: str, path: Path | None = None, offset: int | None = None) -> None:
         where = "" if path is None else f" ({path}" + ("" if offset is None else f" at byte {offset}") + ")"
         super().__init__(message + where)
+        self.what = message
         self.path = path
         self.offset = offset
 

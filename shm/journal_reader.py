@@ -171,7 +171,12 @@ class JournalFollower:
             if sealed is None or not self._seals.is_removed(sealed.key):
                 raise JournalError(f"{file_name(epoch, 0)} is missing", self.directory)
             sequence, chain = sealed.last_sequence, sealed.chain
-        self._check_start(self._open(file), sequence, chain, before)
+        try:
+            view = self._open(file)
+        except JournalLayoutError as error:
+            way_out = "let that build read it (`ringlane store drain`), or move it away"
+            raise JournalLayoutError(f"{error.what}; {way_out}", file[2], 0) from None
+        self._check_start(view, sequence, chain, before)
 
     def _open(self, file: File) -> FileView:
         epoch, index, path = file
