@@ -438,9 +438,21 @@ cdef class CommandSender:
                 self._refuse_unsent(command, R_NOT_RECEIVED, now_ns)
 
     def requeue_cancel(self, Order order not None, int64_t not_before_ns, int64_t now_ns):
-        """A cancel of which the venue did nothing is sent again."""
+        """A cancel of which the venue did nothing is sent again; one that waits already is enough."""
+        cdef Command command
+        for command in self._cancels:
+            if command.order is order:
+                return
         self._cancels.append(Command(CANCEL, order, now_ns, not_before_ns))
         self._retry_at(not_before_ns)
+
+    def hasten_cancel(self, Order order not None, int64_t now_ns):
+        """Let a cancel that waits for its time go with the next flush; none waits: nothing is done."""
+        cdef Command command
+        for command in self._cancels:
+            if command.order is order:
+                command.not_before_ns = now_ns
+                self._retry_at(now_ns)
 
     @staticmethod
     def report_of(int event, Order order not None, int reason):

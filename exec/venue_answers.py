@@ -42,6 +42,9 @@ _ENDS = frozenset((int(Event.CANCELED), int(Event.EXPIRED)))
 _REFUSAL = {_NEW: Event.REJECTED, _CANCEL: Event.CANCEL_REJECTED, _REPLACE: Event.REPLACE_REJECTED}
 #: A cancel that met a lapsed login or clock is tried again after so long.
 CANCEL_AGAIN_NS = 200_000_000
+#: The first and the longest wait behind a cancel of an order that the venue does not know.
+CANCEL_MISSED_NS = SECOND_NS
+CANCEL_MISSED_MAX_NS = 8 * SECOND_NS
 _QUESTION = "questions about orders"
 VENUE_IDS_MAX = 65_536
 
@@ -62,31 +65,28 @@ class WordTaker(CommandSender, OrderSession):
     #: The venue's order id → root client order id; a list of fills may name only the former.
     _roots: dict[int, int]
 
-    #: Orders that a cancel met no more, and that are asked about: root id → the order if it is to be canceled
-    #: again. A cancel goes before a question, so cancels sent again and again would starve the answer.
-    _missed: dict[int, Order | None]
+    #: How many cancels met an order that the venue did not know, by its root id, while it is asked about.
+    _missed: dict[int, int]
 
     # ---- cancels that met nothing ---------------------------------------------------------------
 
     def cancel(self, order: Order, now_ns: int) -> None:
-        """See `CommandSender`; where the venue knew no such order, another one waits for its answer."""
+        """See `CommandSender`; after one that met nothing the next waits, and longer each time.
+
+        A cancel goes before a question: sent again and again it would starve the answer that ends the doubt.
+        It does go in the end: the order may reach the venue late, and the answer not come.
+        """
         root = order.root_client_order_id
-        if root in self._missed and self.doubts.find(root) is not None:
-            self._missed[root] = order
+        times = self._missed.get(root, 0)
+        if times and self.doubts.find(root) is not None:
+            wait_ns = min(CANCEL_MISSED_NS << (times - 1), CANCEL_MISSED_MAX_NS)
+            self.requeue_cancel(order, now_ns + wait_ns, now_ns)
         else:
             super().cancel(order, now_ns)
 
-    def _answered(self, root: int, now_ns: int) -> None:
-        order = self._missed.pop(root, None)
-        if order is not None and not order.is_terminal:
-            super().cancel(order, now_ns)
-            self._retry_ns = now_ns
-
-    def refuse_queue(self, now_ns: int, *, cancels: bool) -> None:
-        """See `CommandSender`; no cancel waits for an answer any more."""
-        for root in list(self._missed):
-            self._answered(root, now_ns)
-        super().refuse_queue(now_ns, cancels=cancels)
+    def _answered(self, order: Order, now_ns: int) -> None:
+        if self._missed.pop(order.root_client_order_id, 0):
+            self.hasten_cancel(order, now_ns)
 
     # ---- what arrives ---------------------------------------------------------------------------
 
@@ -314,7 +314,8 @@ class WordTaker(CommandSender, OrderSession):
         if reason == Reason.VENUE_UNKNOWN_ORDER and not order.is_terminal:
             # It ended and the stream has not said so yet, or it is not there yet: in both cases ask.
             if kind is _CANCEL:
-                self._missed[order.root_client_order_id] = None
+                root = order.root_client_order_id
+                self._missed[root] = self._missed.get(root, 0) + 1
             self.doubt(order, now_ns, self.times.doubt_ns)
 
     def _done_already(self, kind: RequestKind, order: Order, now_ns: int) -> None:
@@ -350,7 +351,7 @@ class WordTaker(CommandSender, OrderSession):
         for doubt in self.doubts.due(now_ns):
             if doubt.order.is_terminal and not doubt.must_ask:
                 self.doubts.drop(doubt)
-                self._missed.pop(doubt.order.root_client_order_id, None)
+                self._missed.pop(doubt.order.root_client_order_id, 0)
                 continue
             utc_ns, number = self.utc_ns, self._next_id
             make = self.protocol.fills_of if doubt.wants_fills else self.protocol.query
@@ -435,7 +436,7 @@ class WordTaker(CommandSender, OrderSession):
             return
         self._stream_due.pop(order.root_client_order_id, None)
         self.doubts.drop(doubt)
-        self._answered(order.root_client_order_id, now_ns)
+        self._answered(order, now_ns)
         self.counts.resolved += was_unknown
 
     # ---- time -----------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class VenueSession(Comparer):
         self._stream_due: dict[int, int] = {}
         self._told_ns: dict[int, int] = {}
         self._roots: dict[int, int] = {}
-        self._missed: dict[int, Order | None] = {}
+        self._missed: dict[int, int] = {}
         self._opened = dict.fromkeys(_SOCKETS, False)
         self._ready = dict.fromkeys(_SOCKETS, False)
         self._private_url = ""
